@@ -1,0 +1,84 @@
+"""The observation: what a probe's reducer hands to the agent, one row per thing seen, the same for every probe.
+
+Identity is still the kernel's (cgroup, pid, addresses); ``fathom.identity`` turns it into workloads later.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Direction(IntEnum):
+    """Who opened it, seen from the local socket."""
+
+    UNKNOWN = 0
+    EGRESS = 1
+    INGRESS = 2
+
+
+class Verdict(IntEnum):
+    """What became of it."""
+
+    UNKNOWN = 0
+    FORWARDED = 1
+    FAILED = 2
+    DROPPED = 3
+
+
+class Reason(IntEnum):
+    """Why it failed; ``NONE`` where it did not. Names in lower case are those of ``fathom.events.edges.FAILURES``."""
+
+    NONE = 0
+    REFUSED = 1
+    RESET = 2
+    UNREACHABLE = 3
+    TIMEOUT = 4
+    ABANDONED = 5
+    LOCAL_ERROR = 6
+
+
+class OwnerSource(IntEnum):
+    """How the owning process is known, best first. A guess is never shown as a fact: LISTENER is the last resort."""
+
+    UNKNOWN = 0
+    CONNECT = 1  # the process that called connect
+    CLOSE = 2  # the process that closed the socket
+    TASK_FILE = 3  # the process that holds the socket's file, from iter/task_file
+    ACCEPT = 4  # accept's exit
+    LISTENER = 5  # the process that called listen
+    SOCKET = 6  # the process that created the socket
+    PACKET = 7  # the process that sent the packet
+
+
+#: One row. ``time`` CLOCK_MONOTONIC ns. ``local`` and ``remote`` are 16 bytes: IPv6, or IPv4 as ``::ffff:a.b.c.d``
+#: (``family`` 4 or 6 says which it is for a person). ``protocol`` is the IP protocol number. ``latency`` is -1 where
+#: none was measured. Counters are deltas: rows add up.
+OBSERVATION = np.dtype(
+    [
+        ("time", "<i8"),
+        ("cgroup", "<u8"),
+        ("netns", "<u4"),
+        ("pid", "<u4"),
+        ("comm", "S16"),
+        ("owner_source", "u1"),
+        ("family", "u1"),
+        ("protocol", "u1"),
+        ("direction", "u1"),
+        ("verdict", "u1"),
+        ("reason", "u1"),
+        ("local_port", "<u2"),
+        ("remote_port", "<u2"),
+        ("local", "V16"),
+        ("remote", "V16"),
+        ("connections", "<i8"),
+        ("failures", "<i8"),
+        ("bytes_sent", "<i8"),
+        ("bytes_received", "<i8"),
+        ("packets_sent", "<i8"),
+        ("packets_received", "<i8"),
+        ("retransmits", "<i8"),
+        ("latency", "<i8"),
+    ]
+)
