@@ -65,8 +65,22 @@ class Edge(msgspec.Struct, frozen=True):
         """63-bit id: BLAKE2b of the identity, never 0."""
         w = self.workload
         text = "\x1f".join(
-            (w.cluster, w.node, w.namespace, w.kind, w.name, w.pod, w.container, self.direction, self.peer,
-             self.peer_address, self.protocol, str(self.port), self.verdict, self.reason)
+            (
+                w.cluster,
+                w.node,
+                w.namespace,
+                w.kind,
+                w.name,
+                w.pod,
+                w.container,
+                self.direction,
+                self.peer,
+                self.peer_address,
+                self.protocol,
+                str(self.port),
+                self.verdict,
+                self.reason,
+            )
         )
         return (int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") >> 1) or 1
 

@@ -10,8 +10,24 @@ import numpy.typing as npt
 #: Upper bounds (``le``) in nanoseconds; one more bucket above the last is unbounded.
 BOUNDS_NS: tuple[int, ...] = tuple(
     int(x * 1000)
-    for x in (50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
-              1_000_000, 2_500_000, 5_000_000)
+    for x in (
+        50,
+        100,
+        250,
+        500,
+        1_000,
+        2_500,
+        5_000,
+        10_000,
+        25_000,
+        50_000,
+        100_000,
+        250_000,
+        500_000,
+        1_000_000,
+        2_500_000,
+        5_000_000,
+    )
 )
 BUCKETS = len(BOUNDS_NS) + 1
 _EDGES = np.array(BOUNDS_NS, dtype=np.int64)
