@@ -18,7 +18,8 @@
             ├── StoreDamaged      a file of it is damaged
             └── StoreNewer        it was written by a newer Fathom
 
-A message for a person has three parts: what happened, what is affected, what to do. Only ``fathom.cli.main`` prints and exits.
+A message for a person has three parts: what happened, what is affected, what to do. Only ``fathom.cli.main`` prints
+and exits.
 """
 
 from __future__ import annotations
