@@ -1,0 +1,1 @@
+"""What a person types: one module a command, imported only when that command runs. Nothing below imports it."""

@@ -1,0 +1,25 @@
+"""``fathom completion``: the script that a shell sources; the completions themselves come from the command tree."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+from fathom.cli.main import cli
+from fathom.errors import FathomError
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def command(shell: str) -> None:
+    """Print the completion script of SHELL.
+
+    \b
+    bash:  source <(fathom completion bash)
+    zsh:   source <(fathom completion zsh)
+    fish:  fathom completion fish | source
+    """
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise FathomError(f"no completion for {shell}", do="use bash, zsh or fish")
+    click.echo(kind(cli, {}, "fathom", "_FATHOM_COMPLETE").source())

@@ -1,0 +1,111 @@
+"""The command ``fathom``: the tree of commands, and the one place that prints an error and sets an exit status.
+
+It imports nothing but click before a command is chosen, so that ``fathom --help`` and completion answer at once.
+
+Exit status: 0 done (also when the reader of a pipe left), 1 failed, 2 wrong usage, 70 a defect of Fathom, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+from click.shell_completion import CompletionItem
+
+from fathom.errors import FathomError, UsageError
+
+#: Name → one line. Kept here so that the list of commands needs no import; a test compares it with the commands.
+COMMANDS = {
+    "up": "Show who talks to whom on this machine: agent, server and a live table.",
+    "agent": "Run the node agent: probes in the kernel, reduced and sent to a server.",
+    "server": "Run the server: receive, store, answer.",
+    "trace": "Print connections or flows straight from this kernel; needs no server.",
+    "query": "Ask the server for edges, workloads or events.",
+    "status": "Say how server, nodes, coverage and loss are.",
+    "doctor": "Say what this kernel can and cannot do for Fathom, and what to do about it.",
+    "completion": "Print the completion script of a shell.",
+    "version": "Print the version.",
+}
+_OK, _FAILED, _USAGE, _DEFECT, _INTERRUPTED = 0, 1, 2, 70, 130
+
+
+class Commands(click.Group):
+    """Imports ``fathom.cli.<name>`` only when the command ``name`` is run, and lists commands without importing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command ``cmd_name``, or None if there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"fathom.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from ``COMMANDS``."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Command names and options that start with ``incomplete``."""
+        names = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def cli() -> None:
+    """What every workload on this machine really does, measured from the kernel.
+
+    Start with `sudo fathom up`. Servers are chosen by --server or FATHOM_SERVER, keys by --token-file or FATHOM_TOKEN.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line ``arguments`` (default: those of the process) and return its exit status."""
+    try:
+        result = cli.main(args=arguments, prog_name="fathom", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else _OK
+    except BrokenPipeError:
+        return _reader_left()
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return _USAGE if isinstance(error, click.UsageError) else _FAILED
+    except FathomError as error:
+        _say(str(error))
+        return _USAGE if isinstance(error, UsageError) else _FAILED
+    except Exception as error:
+        return _defect(error)
+
+
+def _reader_left() -> int:
+    """Whoever read our output has gone, as in ``| head``: that is no error. Python must not flush at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _OK
+
+
+def _defect(error: Exception) -> int:
+    import traceback
+
+    if os.environ.get("FATHOM_DEBUG"):
+        traceback.print_exception(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119 - not a path to open
+    what = f"this is a defect of Fathom: {type(error).__name__}: {error} ({where})"
+    _say(str(FathomError(what, do="report it, with what FATHOM_DEBUG=1 prints")))
+    return _DEFECT
+
+
+def _say(text: str) -> None:
+    click.echo(f"fathom: {text}", err=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
