@@ -35,18 +35,18 @@ _OK, _FAILED, _USAGE, _DEFECT, _INTERRUPTED = 0, 1, 2, 70, 130
 class Commands(click.Group):
     """Imports ``fathom.cli.<name>`` only when the command ``name`` is run, and lists commands without importing."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """All names, in the order in which a newcomer needs them."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command ``cmd_name``, or None if there is none."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"fathom.cli.{cmd_name}").command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands from ``COMMANDS``."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))

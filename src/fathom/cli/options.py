@@ -13,7 +13,7 @@ from fathom.errors import UsageError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic from click 8.4 on
     """A duration such as ``30s`` or ``1h30m``; its value is seconds."""
 
     name = "duration"
@@ -26,7 +26,7 @@ class Duration(click.ParamType):
             self.fail(f"{error.what}; {error.do}", param, ctx)
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic from click 8.4 on
     """A time: a duration ago (``5m``) or RFC 3339; its value is the text, which the server understands too."""
 
     name = "time"

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[T]):
-    """One column: its ``header``, the ``text`` of a row, right-aligned if a number, and whether only ``wide`` has it."""
+    """One column: its ``header``, the ``text`` of a row, right-aligned if a ``number``, only in ``wide`` or always."""
 
     header: str
     text: Callable[[T], str]
