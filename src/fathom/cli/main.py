@@ -73,6 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return result if isinstance(result, int) else _OK
     except BrokenPipeError:
         return _reader_left()
+    except SystemExit as end:  # click's own answer to a broken pipe
+        if isinstance(end.__context__, BrokenPipeError):
+            return _reader_left()
+        raise
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
     except click.ClickException as error:

@@ -17,7 +17,7 @@ import msgspec
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Column(Generic[T]):
     """One column: its ``header``, the ``text`` of a row, right-aligned if a ``number``, only in ``wide`` or always."""
 
