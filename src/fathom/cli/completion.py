@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from fathom.cli.main import cli
+from fathom.cli.main import COMPLETE, cli
 from fathom.errors import FathomError
 
 
@@ -22,4 +22,4 @@ def command(shell: str) -> None:
     kind = get_completion_class(shell)
     if kind is None:
         raise FathomError(f"no completion for {shell}", do="use bash, zsh or fish")
-    click.echo(kind(cli, {}, "fathom", "_FATHOM_COMPLETE").source())
+    click.echo(kind(cli, {}, "fathom", COMPLETE).source())

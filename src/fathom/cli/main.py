@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, shell_complete
 
 from fathom.errors import FathomError, UsageError
 
@@ -29,6 +29,8 @@ COMMANDS = {
     "completion": "Print the completion script of a shell.",
     "version": "Print the version.",
 }
+#: The variable by which a shell asks for completions.
+COMPLETE = "_FATHOM_COMPLETE"
 _OK, _FAILED, _USAGE, _DEFECT, _INTERRUPTED = 0, 1, 2, 70, 130
 
 
@@ -68,15 +70,11 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line ``arguments`` (default: those of the process) and return its exit status."""
     try:
-        result = cli.main(args=arguments, prog_name="fathom", standalone_mode=False)
+        status = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
-        return result if isinstance(result, int) else _OK
+        return status
     except BrokenPipeError:
         return _reader_left()
-    except SystemExit as end:  # click's own answer to a broken pipe
-        if isinstance(end.__context__, BrokenPipeError):
-            return _reader_left()
-        raise
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
     except click.ClickException as error:
@@ -87,6 +85,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _USAGE if isinstance(error, UsageError) else _FAILED
     except Exception as error:
         return _defect(error)
+
+
+def _run(arguments: list[str]) -> int:
+    """Run the command; its status is what it returns, if that is a number. click's own ``main`` would hide errors."""
+    if instruction := os.environ.get(COMPLETE):
+        return shell_complete(cli, {}, "fathom", COMPLETE, instruction)
+    try:
+        with cli.make_context("fathom", arguments) as context:
+            result = cli.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    return result if isinstance(result, int) else _OK
 
 
 def _reader_left() -> int:
