@@ -1,0 +1,66 @@
+"""Which server, and with which key. The key of this machine's own server is found by itself, and sent nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fathom.cli.caller import caller
+from fathom.errors import AuthenticationError, UsageError
+
+#: The name under which a server leaves its admin key in its data directory.
+KEY_FILE = "admin.token"
+
+
+def key_for(server: str, token_file: str | None, env: Mapping[str, str]) -> str:
+    """The key for ``server`` (a URL): from ``token_file``, else ``FATHOM_TOKEN`` of ``env``, else the local server's.
+
+    Raises UsageError if a file that was named cannot be used, AuthenticationError if there is no key.
+    """
+    if token_file:
+        return _read(Path(token_file))
+    if env.get("FATHOM_TOKEN", "").strip():
+        return env["FATHOM_TOKEN"].strip()
+    if not loopback(server):
+        raise AuthenticationError(
+            f"no key for {server}",
+            affects="nothing was asked: the key of this machine's own server is not sent to others",
+            do="give that server's key by --token-file or FATHOM_TOKEN",
+        )
+    places = [caller(env).data_dir / KEY_FILE, Path("/var/lib/fathom") / KEY_FILE]
+    for place in places:
+        try:
+            return _read(place)
+        except UsageError:
+            continue  # not there or another user's; told below if none can be read
+    raise AuthenticationError(
+        f"no key for {server}: none of {', '.join(map(str, dict.fromkeys(places)))} can be read",
+        affects="nothing was asked",
+        do="start `fathom up`, or give the key by --token-file (DATA_DIR/admin.token) or FATHOM_TOKEN",
+    )
+
+
+def loopback(server: str) -> bool:
+    """Whether the URL ``server`` names this machine by loopback.
+
+    Raises UsageError if it is no http or https URL.
+    """
+    parts = urlsplit(server)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"{server!r} is no server", do="write for example http://127.0.0.1:8600")
+    try:
+        return ip_address(parts.hostname).is_loopback
+    except ValueError:
+        return parts.hostname == "localhost"
+
+
+def _read(path: Path) -> str:
+    try:
+        key = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the key from {path}: {error}") from error
+    if not key or any(not c.isascii() or c.isspace() for c in key):
+        raise UsageError(f"{path} holds no key", do="give the server's admin.token")
+    return key

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fathom.cli import access
+from fathom.cli.access import key_for, loopback
+from fathom.cli.caller import Caller
+from fathom.errors import AuthenticationError, UsageError
+
+HERE = "http://127.0.0.1:8600"
+AWAY = "https://fathom.example:8600"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data directory of a user who has started a server."""
+    monkeypatch.setattr(access, "caller", lambda _: Caller(1000, 1000, "u", tmp_path, ()))
+    folder = tmp_path / ".local/share/fathom"
+    folder.mkdir(parents=True)
+    (folder / "admin.token").write_text("local-key\n")
+    return folder
+
+
+def test_a_file_comes_before_the_environment_comes_before_the_local_key(tmp_path: Path) -> None:
+    (tmp_path / "k").write_text("from-file\n")
+    env = {"FATHOM_TOKEN": "from-env"}
+    assert key_for(HERE, str(tmp_path / "k"), env) == "from-file"
+    assert key_for(HERE, None, env) == "from-env"
+    assert key_for(HERE, None, {}) == "local-key"
+    assert key_for(AWAY, None, env) == "from-env"
+
+
+def test_the_local_key_is_sent_nowhere_else() -> None:
+    with pytest.raises(AuthenticationError, match="no key for https://fathom.example"):
+        key_for(AWAY, None, {})
+
+
+def test_no_key_at_all_is_told(home: Path) -> None:
+    (home / "admin.token").unlink()
+    if Path("/var/lib/fathom/admin.token").exists():
+        pytest.skip("this machine has a server of root's, whose key would be found; stop it and remove its data to run")
+    with pytest.raises(AuthenticationError, match="none of"):
+        key_for(HERE, None, {})
+
+
+@pytest.mark.parametrize("text", [b"", b"two words", b"\xff\xfe", "ü".encode()])
+def test_a_file_that_holds_no_key_is_refused(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "k").write_bytes(text)
+    with pytest.raises(UsageError, match="k"):
+        key_for(HERE, str(tmp_path / "k"), {})
+    with pytest.raises(UsageError, match="cannot read"):
+        key_for(HERE, str(tmp_path / "absent"), {})
+
+
+@pytest.mark.parametrize(
+    ("server", "here"),
+    [
+        (HERE, True), ("http://[::1]:1", True), ("http://localhost", True), ("http://127.9.9.9", True),
+        (AWAY, False), ("http://127.0.0.1.example", False), ("http://10.0.0.1", False), ("http://127.0.0.1@evil", False),
+    ],
+)  # fmt: skip
+def test_what_is_loopback(server: str, here: bool) -> None:
+    assert loopback(server) == here
+
+
+@pytest.mark.parametrize("server", ["", "127.0.0.1:8600", "ftp://x", "http://"])
+def test_what_is_no_server(server: str) -> None:
+    with pytest.raises(UsageError):
+        loopback(server)
