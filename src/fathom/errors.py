@@ -5,6 +5,8 @@
     FathomError
     ├── TemporaryError            trying again may help
     │   ├── ServerUnavailable     the server did not answer
+    │   ├── NodeUnavailable       a node's agent is not connected or did not answer
+    │   ├── EdgeMissing           facts of an edge that the store was never told
     │   └── StoreBusy             the store could not be written just now (full disk, lock)
     └── PermanentError            trying again will not help until somebody acts
         ├── UsageError            a value that a person gave is wrong
@@ -52,6 +54,19 @@ class TemporaryError(FathomError):
 
 class ServerUnavailable(TemporaryError):
     """The server did not answer."""
+
+
+class NodeUnavailable(TemporaryError):
+    """The agent of ``node`` is not connected or did not answer; ``why`` says which."""
+
+    def __init__(self, node: str, why: str) -> None:
+        super().__init__(f"node {node}: {why}", affects="what is asked of that node")
+        self.node = node
+        self.why = why
+
+
+class EdgeMissing(TemporaryError):
+    """Facts of an edge that the store was never told; sending them again with all their edges helps."""
 
 
 class StoreBusy(TemporaryError):
