@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fathom.cli.caller import caller
+from fathom.cli.caller import SYSTEM_DATA, caller
 from fathom.errors import AuthenticationError, UsageError
 
 #: The name under which a server leaves its admin key in its data directory.
@@ -29,7 +29,7 @@ def key_for(server: str, token_file: str | None, env: Mapping[str, str]) -> str:
             affects="nothing was asked: the key of this machine's own server is not sent to others",
             do="give that server's key by --token-file or FATHOM_TOKEN",
         )
-    places = [caller(env).data_dir / KEY_FILE, Path("/var/lib/fathom") / KEY_FILE]
+    places = [caller(env).data_dir / KEY_FILE, SYSTEM_DATA / KEY_FILE]
     for place in places:
         try:
             return _read(place)

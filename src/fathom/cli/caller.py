@@ -16,6 +16,10 @@ from pathlib import Path
 from fathom.errors import UsageError
 
 
+#: Where root's data lies.
+SYSTEM_DATA = Path("/var/lib/fathom")
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """A user: the one who called sudo, else the one who runs this process."""
@@ -29,7 +33,7 @@ class Caller:
     @property
     def data_dir(self) -> Path:
         """The default data directory of ``fathom up`` and the place where the local key is looked for."""
-        return Path("/var/lib/fathom") if self.uid == 0 else self.home / ".local/share/fathom"
+        return SYSTEM_DATA if self.uid == 0 else self.home / ".local/share/fathom"
 
 
 def caller(env: Mapping[str, str]) -> Caller:
