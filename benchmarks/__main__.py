@@ -24,8 +24,8 @@ MODULES = (
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = """# Benchmarks
 
-`make bench` writes this page. Pairs alternate in one run; figures are median [lower quartile..upper quartile]. Ratios are
-what to compare: absolute times move with the machine.
+`make bench` writes this page. Pairs alternate in one run; figures are median [lower quartile..upper quartile].
+Ratios are what to compare: absolute times move with the machine.
 
 """
 

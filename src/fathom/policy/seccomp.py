@@ -1,0 +1,257 @@
+"""Seccomp profiles from the system calls that a workload was seen to make.
+
+Pure: sets in, documents out. A profile holds what the workload's own executables called, and ``BASE``: what a container
+runtime still calls in the container's process between the loading of the filter and the start of the program. It never
+holds the runtime's set-up (mount, pivot_root, …) unless the workload itself made such a call, and it says so then.
+
+Formats: OCI runtime specification, config-linux.md, section "Seccomp"; the Security Profiles Operator's SeccompProfile
+(security-profiles-operator.x-k8s.io/v1beta1); CRI-O's annotation ``seccomp-profile.kubernetes.cri-o.io``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from fathom.errors import UsageError
+from fathom.events.syscalls import NAMES, NUMBERS
+
+Default = Literal["errno", "log", "kill"]
+ACTIONS: Mapping[Default, str] = {"errno": "SCMP_ACT_ERRNO", "log": "SCMP_ACT_LOG", "kill": "SCMP_ACT_KILL_PROCESS"}
+
+#: Architecture to its libseccomp tokens: the native one, then those that the same kernel also runs.
+TOKENS: Mapping[str, tuple[str, ...]] = {
+    "x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
+    "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
+}
+
+#: Calls that runc 1.1 and crun 1.8 make in the container's process after they loaded the filter, with and without
+#: no_new_privs (seen with strace), and those that runc's Go runtime makes at any moment (its threads outlive the load).
+BASE: frozenset[str] = frozenset(
+    """
+    capget capset chdir close epoll_ctl epoll_pwait execve exit exit_group faccessat2 fcntl fstat fstatfs futex
+    getcwd getdents64 getpid getppid gettid madvise mmap munmap nanosleep newfstatat openat prctl read
+    rt_sigaction rt_sigprocmask rt_sigreturn sched_yield seccomp setgid setgroups setresgid setresuid setuid
+    sigaltstack tgkill write
+    """.split()
+)
+
+#: Calls that give power over the kernel, other processes or the file system's shape: named when a profile allows one.
+DANGEROUS: frozenset[str] = frozenset(
+    """
+    acct add_key bpf clock_adjtime clock_settime delete_module finit_module fsconfig fsmount fsopen fspick
+    init_module io_uring_enter io_uring_register io_uring_setup ioperm iopl kcmp kexec_file_load kexec_load
+    keyctl mount mount_setattr move_mount open_by_handle_at open_tree perf_event_open pivot_root
+    process_vm_readv process_vm_writev ptrace quotactl reboot request_key setns settimeofday swapoff swapon
+    umount2 unshare userfaultfd
+    """.split()
+)
+
+#: What the container runtimes' default profiles refuse to a container without capabilities (containerd, Docker and
+#: Podman document the same list). ``clone`` and ``personality`` are allowed there for some arguments only.
+RUNTIME_REFUSES: frozenset[str] = DANGEROUS - {"ptrace", "process_vm_readv", "process_vm_writev"} | frozenset(
+    """
+    create_module get_kernel_syms lookup_dcookie mbind migrate_pages move_pages nfsservctl query_module
+    quotactl_fd set_mempolicy set_mempolicy_home_node get_mempolicy sysfs _sysctl uselib ustat vhangup
+    """.split()
+)
+
+
+class SyscallSet(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the store's ``syscalls``: what one executable of one container called.
+
+    ``calls`` holds names, or numbers as text, of ``architecture`` (as ``uname -m`` says it); ``first_seen`` and
+    ``last_seen`` are epoch seconds.
+    """
+
+    workload: str = ""
+    container: str = ""
+    image: str = ""
+    executable: str = ""
+    architecture: str = "x86_64"
+    calls: tuple[str, ...] = ()
+    first_seen: int = 0
+    last_seen: int = 0
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """A profile: which calls of which architectures are allowed, and what happens to the rest."""
+
+    subject: str
+    calls: tuple[str, ...]
+    architectures: tuple[str, ...]
+    default: str = "SCMP_ACT_ERRNO"
+    first_seen: int = 0
+    last_seen: int = 0
+    observed: tuple[str, ...] = ()
+
+    @property
+    def dangerous(self) -> tuple[str, ...]:
+        """Allowed calls of ``DANGEROUS``: each was made by the workload itself."""
+        return tuple(sorted(set(self.calls) & DANGEROUS))
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``after`` allows that ``before`` does not, and the reverse; ``looser`` if the default action is milder."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    looser: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.looser)
+
+
+def read_sets(text: str, *, place: str = "input") -> list[SyscallSet]:
+    """Sets from JSON lines, one ``SyscallSet`` a line; calls may be names or numbers.
+
+    Raises UsageError with the line's number if a line is not such an object, or names a call or an architecture that
+    does not exist.
+    """
+    sets = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            raw = msgspec.json.decode(line, type=dict[str, Any])
+            raw["calls"] = [str(call) for call in raw.get("calls", ())]
+            row = msgspec.convert(raw, SyscallSet)
+        except (msgspec.MsgspecError, TypeError, UnicodeError) as error:
+            raise UsageError(
+                f"{place}, line {number}: not a syscall set: {error}",
+                do='write one object a line, such as {"workload": "unit/web", "calls": ["read", "write"]}',
+            ) from error
+        sets.append(msgspec.structs.replace(row, calls=_names(row, f"{place}, line {number}")))
+    return sets
+
+
+def _names(row: SyscallSet, place: str) -> tuple[str, ...]:
+    if row.architecture not in NAMES:
+        raise UsageError(f"{place}: unknown architecture {row.architecture!r}", do=f"use one of {', '.join(NAMES)}")
+    names = set()
+    for call in row.calls:
+        name = NAMES[row.architecture].get(int(call), "") if call.isascii() and call.isdigit() else call
+        if name not in NUMBERS[row.architecture]:
+            raise UsageError(f"{place}: {row.architecture} has no system call {call!r}")
+        names.add(name)
+    return tuple(sorted(names))
+
+
+By = Literal["image", "workload", "executable"]
+
+
+def generate(sets: Iterable[SyscallSet], *, by: By = "workload", default: Default = "errno") -> list[Profile]:
+    """One profile per image, workload or executable, merged over replicas, recordings and architectures.
+
+    Sets without that key are not guessed at: they raise UsageError, as does an empty input.
+    """
+    groups: dict[str, list[SyscallSet]] = {}
+    for row in sets:
+        key = getattr(row, by)
+        if not key:
+            raise UsageError(f"a syscall set has no {by}: {row.workload or row.container or row.executable or '?'}")
+        groups.setdefault(key, []).append(row)
+    if not groups:
+        raise UsageError("no syscall sets", do="record the workload first: nothing seen is nothing allowed")
+    return [_profile(subject, groups[subject], default) for subject in sorted(groups)]
+
+
+def _profile(subject: str, rows: Sequence[SyscallSet], default: Default) -> Profile:
+    observed = {call for row in rows for call in row.calls}
+    architectures = sorted({row.architecture for row in rows})
+    known = {name for architecture in architectures for name in NUMBERS[architecture]}
+    return Profile(
+        subject=subject,
+        calls=tuple(sorted(observed | (BASE & known))),
+        observed=tuple(sorted(observed)),
+        architectures=tuple(token for architecture in architectures for token in TOKENS[architecture]),
+        default=ACTIONS[default],
+        first_seen=min(row.first_seen for row in rows),
+        last_seen=max(row.last_seen for row in rows),
+    )
+
+
+def to_oci(profile: Profile) -> dict[str, Any]:
+    """The profile as the ``linux.seccomp`` object of an OCI ``config.json``, which is also what a kubelet reads."""
+    document: dict[str, Any] = {"defaultAction": profile.default}
+    if profile.default == "SCMP_ACT_ERRNO":
+        document["defaultErrnoRet"] = 1  # EPERM
+    document["architectures"] = list(profile.architectures)
+    document["syscalls"] = [{"names": list(profile.calls), "action": "SCMP_ACT_ALLOW"}]
+    return document
+
+
+def to_spo(profile: Profile, *, name: str, namespace: str = "") -> dict[str, Any]:
+    """The profile as a SeccompProfile of the Security Profiles Operator (its schema has no ``defaultErrnoRet``)."""
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+    spec = {key: value for key, value in to_oci(profile).items() if key != "defaultErrnoRet"}
+    return {
+        "apiVersion": "security-profiles-operator.x-k8s.io/v1beta1",
+        "kind": "SeccompProfile",
+        "metadata": metadata,
+        "spec": spec,
+    }
+
+
+def to_crio_annotation(*, artifact: str, container: str = "") -> dict[str, str]:
+    """The pod annotation by which CRI-O takes the profile of ``container`` (or of the whole pod) from an OCI artifact.
+
+    ``artifact`` is the reference that ``to_oci`` was pushed to (CRI-O, "seccomp OCI artifacts").
+    """
+    return {f"seccomp-profile.kubernetes.cri-o.io/{container or 'POD'}": artifact}
+
+
+def read_profile(document: Mapping[str, Any], *, place: str = "profile") -> Profile:
+    """A profile from an OCI document or a SeccompProfile, as a flat list of allowed calls.
+
+    Calls that are allowed for some arguments only count as allowed. Raises UsageError if it is neither.
+    """
+    spec = document.get("spec", document)
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("defaultAction"), str):
+        raise UsageError(f"{place}: not a seccomp profile: it has no defaultAction")
+    rules = spec.get("syscalls", [])
+    if not isinstance(rules, list):
+        raise UsageError(f"{place}: syscalls is not a list")
+    names: set[str] = set()
+    for index, rule in enumerate(rules):
+        if not isinstance(rule, Mapping) or not isinstance(rule.get("names"), list):
+            raise UsageError(f"{place}: syscalls[{index}] has no list of names")
+        if rule.get("action") in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"):
+            names.update(str(name) for name in rule["names"])
+    architectures = spec.get("architectures") or []
+    for entry in spec.get("archMap") or []:
+        architectures = [*architectures, entry.get("architecture", ""), *(entry.get("subArchitectures") or [])]
+    return Profile(
+        subject=place,
+        calls=tuple(sorted(names)),
+        architectures=tuple(str(token) for token in architectures),
+        default=str(spec["defaultAction"]),
+    )
+
+
+#: Milder first.
+_SEVERITY = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_ERRNO", "SCMP_ACT_TRAP", "SCMP_ACT_KILL")
+
+
+def _severity(action: str) -> int:
+    return next((level for level in reversed(range(len(_SEVERITY))) if action.startswith(_SEVERITY[level])), 0)
+
+
+def diff(before: Profile, after: Profile) -> Difference:
+    """What changes for a workload that goes from ``before`` to ``after``."""
+    return Difference(
+        added=tuple(sorted(set(after.calls) - set(before.calls))),
+        removed=tuple(sorted(set(before.calls) - set(after.calls))),
+        looser=_severity(after.default) < _severity(before.default),
+    )
+
+
+def runtime_default(architecture: str = "x86_64") -> Profile:
+    """The runtimes' default profile for a container without added capabilities: all calls but ``RUNTIME_REFUSES``."""
+    return Profile(
+        subject="RuntimeDefault",
+        calls=tuple(sorted(set(NUMBERS[architecture]) - RUNTIME_REFUSES)),
+        architectures=TOKENS[architecture],
+    )

@@ -1,0 +1,148 @@
+"""Seccomp profiles: what they hold, what they never hold, and how two differ."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fathom.errors import UsageError
+from fathom.events.syscalls import NUMBERS
+from fathom.policy import seccomp
+from fathom.policy.seccomp import (
+    BASE,
+    Profile,
+    SyscallSet,
+    diff,
+    generate,
+    read_profile,
+    read_sets,
+    runtime_default,
+    to_oci,
+)
+
+CALLS = st.frozensets(st.sampled_from(sorted(NUMBERS["x86_64"])), max_size=30)
+SETUP = {"mount", "unshare", "pivot_root", "keyctl", "bpf", "ptrace", "setns", "umount2"}
+
+
+def profile(calls: set[str] | frozenset[str], **kwargs: str) -> Profile:
+    return generate([SyscallSet(workload="w", calls=tuple(sorted(calls)), **kwargs)])[0]
+
+
+@given(CALLS)
+def test_a_profile_is_the_workloads_calls_and_the_base(calls: frozenset[str]) -> None:
+    got = profile(calls)
+    assert set(got.calls) == calls | BASE
+    assert set(got.dangerous) == calls & seccomp.DANGEROUS
+
+
+def test_the_base_holds_nothing_of_the_runtimes_set_up() -> None:
+    assert not BASE & (SETUP | seccomp.DANGEROUS)
+    assert set(NUMBERS["x86_64"]) >= BASE
+
+
+def test_replicas_and_recordings_merge_by_workload() -> None:
+    rows = [
+        SyscallSet(workload="a", image="i1", calls=("read",), first_seen=5, last_seen=9),
+        SyscallSet(workload="a", image="i2", calls=("bind",), first_seen=2, last_seen=7),
+        SyscallSet(workload="b", image="i1", calls=("sync",)),
+    ]
+    a, b = generate(rows)
+    assert (a.subject, a.observed, a.first_seen, a.last_seen) == ("a", ("bind", "read"), 2, 9)
+    assert b.observed == ("sync",)
+    assert [p.subject for p in generate(rows, by="image")] == ["i1", "i2"]
+    assert generate(rows, by="image")[0].observed == ("read", "sync")
+
+
+def test_architectures_bring_their_sub_architectures() -> None:
+    both = generate([SyscallSet(workload="w"), SyscallSet(workload="w", architecture="aarch64")])[0]
+    assert to_oci(both)["architectures"] == [
+        "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32",
+    ]  # fmt: skip
+    assert to_oci(profile(set()))["architectures"] == ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
+
+
+@pytest.mark.parametrize(
+    ("default", "action"), [("errno", "SCMP_ACT_ERRNO"), ("log", "SCMP_ACT_LOG"), ("kill", "SCMP_ACT_KILL_PROCESS")]
+)
+def test_the_default_action(default: seccomp.Default, action: str) -> None:
+    document = to_oci(generate([SyscallSet(workload="w")], default=default)[0])
+    assert document["defaultAction"] == action
+    assert ("defaultErrnoRet" in document) == (default == "errno")
+
+
+@given(CALLS)
+def test_documents_read_back(calls: frozenset[str]) -> None:
+    got = profile(calls)
+    assert read_profile(to_oci(got)).calls == got.calls
+    assert read_profile(seccomp.to_spo(got, name="x")).calls == got.calls
+
+
+@given(CALLS, CALLS)
+def test_a_difference_is_what_a_workload_gains_and_loses(before: frozenset[str], after: frozenset[str]) -> None:
+    got = diff(profile(before), profile(after))
+    assert set(got.added) == (after | BASE) - (before | BASE)
+    assert set(got.removed) == (before | BASE) - (after | BASE)
+    assert bool(got) == (before | BASE != after | BASE)
+
+
+def test_a_milder_default_action_is_a_difference() -> None:
+    row = SyscallSet(workload="w")
+    errno, log, kill = (generate([row], default=d)[0] for d in ("errno", "log", "kill"))
+    assert diff(errno, log).looser
+    assert diff(kill, errno).looser
+    assert not diff(log, errno).looser
+
+
+def test_the_runtimes_default_refuses_what_its_documents_say() -> None:
+    default = set(runtime_default().calls)
+    assert not default & {"mount", "bpf", "keyctl", "unshare", "pivot_root", "reboot", "kexec_load", "userfaultfd"}
+    assert default >= {"read", "ptrace", "socket", "clone", "clone3"}
+    tighter = diff(runtime_default(), profile({"read", "bpf"}))
+    assert tighter.added == ("bpf",)
+    assert "ptrace" in tighter.removed
+
+
+def test_sets_are_read_by_name_or_number() -> None:
+    text = '{"workload": "w", "calls": [0, "write", "59"]}\n\n{"workload": "v", "architecture": "aarch64", "calls": [56]}'
+    first, second = read_sets(text)
+    assert first.calls == ("execve", "read", "write")
+    assert second.calls == ("openat",)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "line 1: not a syscall set"),
+        ("\n[]", "line 2: not a syscall set"),
+        ('{"calls": 3}', "line 1"),
+        ('{"calls": ["no_such_call"]}', "no system call 'no_such_call'"),
+        ('{"calls": [99999]}', "no system call '99999'"),
+        ('{"architecture": "vax"}', "unknown architecture 'vax'"),
+    ],
+)
+def test_wrong_sets_are_told_with_their_place(text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        read_sets(text)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        read_sets(text)
+    except UsageError:
+        return
+
+
+def test_nothing_seen_is_refused_and_a_missing_key_is_not_guessed() -> None:
+    with pytest.raises(UsageError, match="no syscall sets"):
+        generate([])
+    with pytest.raises(UsageError, match="has no image"):
+        generate([SyscallSet(workload="w")], by="image")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{}, {"defaultAction": 1}, {"defaultAction": "x", "syscalls": {}}, {"defaultAction": "x", "syscalls": [1]}],
+)
+def test_what_is_no_profile_is_refused(document: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        read_profile(document)
