@@ -19,7 +19,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from fathom.errors import TemporaryError, UsageError, WireError
+from fathom.errors import TemporaryError, WireError
 from fathom.events.batches import Batch, BatchId, Clock, Loss
 from fathom.events.edges import Edge
 from fathom.link.spool import Key, Spool, Stored, size_on_disk
@@ -164,11 +164,17 @@ class Outbox:
     def _attach(self) -> None:
         """Open the spool, and put what it holds before what is only in memory."""
         try:
-            self._spool = self._open_spool()
-            earlier = self._spool.scan()
+            spool = self._open_spool()
         except OSError as error:
             self._disk_refused(error)
             return
+        try:
+            earlier = spool.scan()
+        except OSError as error:
+            spool.close()
+            self._disk_refused(error)
+            return
+        self._spool = spool
         self._generation = 1 + max((stored.key.generation for stored in earlier), default=0)
         present, self._items = list(self._items.values()), {}
         for stored in earlier:

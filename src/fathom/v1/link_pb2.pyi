@@ -128,12 +128,14 @@ class Welcome(_message.Message):
     def __init__(self, store_id: _Optional[str] = ..., session: _Optional[str] = ..., version: _Optional[str] = ..., window: _Optional[int] = ..., max_batch_bytes: _Optional[int] = ..., interval_s: _Optional[int] = ...) -> None: ...
 
 class Ack(_message.Message):
-    __slots__ = ("boot", "sequence")
+    __slots__ = ("boot", "sequence", "store_id")
     BOOT_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
     boot: str
     sequence: int
-    def __init__(self, boot: _Optional[str] = ..., sequence: _Optional[int] = ...) -> None: ...
+    store_id: str
+    def __init__(self, boot: _Optional[str] = ..., sequence: _Optional[int] = ..., store_id: _Optional[str] = ...) -> None: ...
 
 class Nack(_message.Message):
     __slots__ = ("boot", "sequence", "permanent", "reason", "detail", "retry_after_ms")
