@@ -109,7 +109,9 @@ def _decode_json(part: str, place: Place, limits: Limits) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            raise Refused(place, f"one of the fields {', '.join(sorted({k[:40] for k, _ in pairs}))[:300]} stands twice")
+            raise Refused(
+                place, f"one of the fields {', '.join(sorted({k[:40] for k, _ in pairs}))[:300]} stands twice"
+            )
         return found
 
     def refuse(word: str) -> NoReturn:
@@ -183,7 +185,7 @@ def _check_depth(part: str, place: Place, limits: Limits) -> None:
             depth -= 1
 
 
-class _Loader(yaml.CSafeLoader):  # type: ignore[misc]  # PyYAML's C classes have no types
+class _Loader(yaml.CSafeLoader):
     """Composes nodes in C; tags of plain scalars are decided in ``_Builder``."""
 
     def resolve(self, _kind: Any, _value: Any, _implicit: Any) -> str:

@@ -44,43 +44,49 @@ class Selector(msgspec.Struct, frozen=True, order=True):
         return Selector(self.requirements + other.requirements)
 
 
-class Pods(msgspec.Struct, frozen=True, tag=True):
+class Pods(msgspec.Struct, frozen=True):
     """Pods of the cluster that are not on the host's network (by default), chosen by selector."""
 
     selector: Selector
 
 
-class Nodes(msgspec.Struct, frozen=True, tag=True):
+class Nodes(msgspec.Struct, frozen=True):
     """Nodes of the cluster, by the selector of their labels."""
 
     selector: Selector
 
 
-class Blocks(msgspec.Struct, frozen=True, tag=True):
+class Blocks(msgspec.Struct, frozen=True):
     """Addresses. ``reach``: ``external`` never matches pods or nodes, ``all`` does, ``option`` asks the options."""
 
     blocks: tuple[Block, ...]
     reach: Reach
 
 
-class Entity(msgspec.Struct, frozen=True, tag=True):
+class Entity(msgspec.Struct, frozen=True):
     """One of Cilium's entities."""
 
     name: str
 
 
-class Names(msgspec.Struct, frozen=True, tag=True):
-    """External addresses by DNS name. ``pattern`` is a regular expression over the name without its last dot.
+class NamePattern(msgspec.Struct, frozen=True, order=True):
+    """DNS names: ``exact``, ``glob`` (Cilium: ``*`` is inside one label), ``subdomains`` (``*.`` is some labels)."""
+
+    style: Literal["exact", "glob", "subdomains"]
+    text: str
+
+
+class Names(msgspec.Struct, frozen=True):
+    """External addresses by DNS name.
 
     ``learned``: whether the name counts only where a DNS rule of the same pod lets the proxy see its answer.
     """
 
-    pattern: str
-    text: str
+    pattern: NamePattern
     learned: bool
 
 
-class Services(msgspec.Struct, frozen=True, tag=True):
+class Services(msgspec.Struct, frozen=True):
     """What stands behind Kubernetes services: by namespace and name, or by labels (``name`` empty)."""
 
     namespace: str
@@ -88,7 +94,7 @@ class Services(msgspec.Struct, frozen=True, tag=True):
     selector: Selector = Selector()
 
 
-class Unclear(msgspec.Struct, frozen=True, tag=True):
+class Unclear(msgspec.Struct, frozen=True):
     """A peer that is not understood: it may match anything."""
 
     problem: Problem
@@ -97,7 +103,7 @@ class Unclear(msgspec.Struct, frozen=True, tag=True):
 Peer = Pods | Nodes | Blocks | Entity | Names | Services | Unclear
 
 
-class PortRange(msgspec.Struct, frozen=True, order=True, tag=True):
+class PortRange(msgspec.Struct, frozen=True, order=True):
     """Ports ``first`` to ``last``, inclusive, of one IP protocol."""
 
     protocol: int
@@ -105,14 +111,14 @@ class PortRange(msgspec.Struct, frozen=True, order=True, tag=True):
     last: int = 65535
 
 
-class NamedPort(msgspec.Struct, frozen=True, order=True, tag=True):
+class NamedPort(msgspec.Struct, frozen=True, order=True):
     """The port that the destination pod calls ``name``; protocol 0 is any."""
 
     protocol: int
     name: str
 
 
-class IcmpType(msgspec.Struct, frozen=True, order=True, tag=True):
+class IcmpType(msgspec.Struct, frozen=True, order=True):
     """One ICMP type of a family; flows do not say their type, so this is at most a may-match."""
 
     protocol: int
@@ -137,7 +143,7 @@ class Rule(msgspec.Struct, frozen=True):
     ports: tuple[Port, ...] | None = None
     narrowed: tuple[Problem, ...] = ()
     widened: tuple[Problem, ...] = ()
-    names: tuple[str, ...] = ()
+    names: tuple[NamePattern, ...] = ()
     title: str = ""
 
 

@@ -10,7 +10,7 @@ import re
 
 from fathom.policy import addresses, labels
 from fathom.policy.fields import Field
-from fathom.policy.metadata import namespace_of, name_of
+from fathom.policy.metadata import name_of, namespace_of
 from fathom.policy.model import (
     PROTOCOLS,
     Blocks,
@@ -115,18 +115,18 @@ def _peer(field: Field, namespace: str) -> Peer:
 def _ip_block(field: Field) -> Peer:
     for unknown in field.unknown(frozenset(("cidr", "except"))):
         return Unclear(unknown.not_understood("unknown field of ipBlock"))
-    return Blocks((block_of(field, "cidr", "except"),), "option")
+    return Blocks((block_of(field, strict=True),), "option")
 
 
-def block_of(field: Field, cidr: str, excepts: str) -> addresses.Block:
-    """A block with its exceptions, each of which must be strictly inside. Raises Refused if malformed."""
-    whole = _cidr(field.get(cidr))
+def block_of(field: Field, *, strict: bool) -> addresses.Block:
+    """``cidr`` with its ``except``, each of which must be (strictly) inside. Raises Refused if malformed."""
+    whole = _cidr(field.get("cidr"))
     removed: list[tuple[int, int]] = []
-    for item in field.get(excepts).elements():
+    for item in field.get("except").elements():
         part = _cidr(item)
         inside = part.family == whole.family and whole.first <= part.first and part.last <= whole.last
-        if not inside or (part.first, part.last) == (whole.first, whole.last):
-            raise item.refuse(f"{item.value} is not strictly inside {field.get(cidr).value}")
+        if not inside or (strict and (part.first, part.last) == (whole.first, whole.last)):
+            raise item.refuse(f"{item.value} is not inside {field.get('cidr').value}, and smaller")
         removed.append((part.first, part.last))
     return addresses.Block(whole.family, whole.first, whole.last, tuple(sorted(set(removed))))
 

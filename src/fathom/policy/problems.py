@@ -48,7 +48,7 @@ class Problem(msgspec.Struct, frozen=True, order=True):
         return f"{self.place}: {self.severity}: {self.reason}"
 
 
-class Refused(Exception):  # noqa: N818  # a signal inside the readers, never seen by a caller
+class Refused(Exception):  # a signal inside the readers, never seen by a caller
     """Stops the reading of one document; the reader of the set turns it into its ``problem``."""
 
     def __init__(self, place: Place, reason: str) -> None:

@@ -1,0 +1,302 @@
+"""What an endpoint of a flow may have been: candidates from the inventory, each with the time that it holds for.
+
+An endpoint is written as text; a pod whose labels changed, an address that was reused, a workload with different
+pods or a service with several backends has several candidates. The evaluation then takes all that fit the flow's
+time, and a verdict on which they disagree is unknown.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from fathom.policy.addresses import Address, address
+from fathom.policy.index import EXTERNAL, HOST_POD, NODE, POD, SELF, Index
+from fathom.policy.inventory import FOREVER, Service, ServicePort, Slice
+from fathom.policy.model import PROTOCOLS
+from fathom.policy.options import (
+    ABSENT,
+    BACKENDS,
+    CHANGED,
+    HIDDEN,
+    HOST_PLUGIN,
+    NO_BACKENDS,
+    REPLICAS,
+    Options,
+)
+
+#: Which sides of a connection a candidate speaks for.
+EGRESS, INGRESS, BOTH = 1, 2, 3
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One thing that an endpoint may have been. Numbers index the inventory's index; -1 is not known or none.
+
+    ``port``: the port after translation (0 unchanged). ``note``: a reason that applies where candidates disagree;
+    ``cause``: one that applies where this candidate itself leaves a rule undecided. ``inferred``: through a service.
+    """
+
+    kind: int
+    profile: int = 0
+    identity: int = -1
+    addresses: int = 0
+    node: int = -1
+    since: int = 0
+    until: int = FOREVER
+    port: int = 0
+    sides: int = BOTH
+    hides: bool = False
+    note: int = 0
+    cause: int = 0
+    inferred: bool = False
+
+
+class Finder:
+    """Candidates by endpoint text, remembered."""
+
+    def __init__(self, index: Index, options: Options) -> None:
+        self.index = index
+        self.options = options
+        self._slices: Mapping[tuple[str, str], list[Slice]] = _by_service(index.records.slices)
+        self._identities: dict[str, int] = {}
+        self._node_ports = self._find_node_ports()
+
+    def find(self, text: str) -> list[Candidate]:
+        """What ``text`` may have been, whatever the port."""
+        if "/" not in text:
+            one = address(text)
+            return self._address(one) if one is not None else self._name(text)
+        head, _, tail = text.partition("/")
+        if head == "Node":
+            return [self._node(tail)]
+        if tail.count("/") == 1:
+            found = self._rows(self.index.by_workload.get(text, ()), REPLICAS, text)
+        else:
+            found = self._rows(self.index.by_pod.get(text, ()), CHANGED, text)
+        return found or [self._absent(head)]
+
+    def services(self, text: str) -> list[tuple[int, int]]:
+        """(kind of address, service record) pairs that the endpoint is: 0 by name, else SELF, EXTERNAL or NODE."""
+        parts = text.split("/")
+        if len(parts) == 3 and parts[1] == "Service":
+            records = self.index.records.services
+            wanted = self.index.services.get((parts[0], parts[2]), ())
+            return [(0, number) for number, item in enumerate(records) if any(item is w for w in wanted)]
+        one = address(text) if len(parts) == 1 else None
+        if one is None:
+            return []
+        holders = self.index.holders.get(one, ())
+        found = [(kind, number) for kind, number, _, _ in holders if kind in (SELF, EXTERNAL)]
+        if any(kind == NODE for kind, *_ in holders):
+            found += [(NODE, number) for number in self._node_ports]
+        return found
+
+    def through(self, text: str, protocol: int, port: int) -> list[Candidate]:
+        """What a service endpoint may have been for one protocol and port; without its port, the address itself."""
+        found: list[Candidate] = []
+        for kind, number in self.services(text):
+            service = self.index.records.services[number]
+            for item in service.ports:
+                ours = item.node_port if kind == NODE else item.port
+                if PROTOCOLS.get(item.protocol) == protocol and ours == port:
+                    found += self._translated(text, kind, service, item)
+        if found:
+            return found
+        if "/" in text:
+            return [Candidate(POD, cause=NO_BACKENDS)]
+        return self.find(text)
+
+    # -- kinds of endpoints
+
+    def _rows(self, rows: Iterable[int], note: int, identity: str) -> list[Candidate]:
+        """Presences as candidates; those of equal profile, kind and (for a workload) replicas are one."""
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        table = self.index.presences
+        listed = list(rows)
+        for row in listed:
+            key = (int(table["kind"][row]), int(table["profile"][row])) if note == REPLICAS else (row, 0)
+            groups[key].append(row)
+        return [self._merged(group, note, identity) for group in groups.values()]
+
+    def _merged(self, rows: list[int], note: int, identity: str) -> Candidate:
+        table, index = self.index.presences, self.index
+        first = rows[0]
+        kind = int(table["kind"][first])
+        nodes = {int(table["node"][row]) for row in rows}
+        node = nodes.pop() if len(nodes) == 1 else -1
+        every = {one for row in rows for one in index.addresses.values[int(table["addresses"][row])]}
+        addresses = index.addresses.number(tuple(sorted(every)))
+        cause = 0
+        profile = int(table["profile"][first])
+        virtual = index.records.pods[int(table["pod"][first])].virtual
+        if kind == HOST_POD:
+            if not every and node >= 0:
+                addresses = self._node_addresses(index.nodes.values[node])
+            if self.options.host_network == "pod":
+                kind = POD
+            elif self.options.host_network == "unknown":
+                kind, profile, cause = POD, 0, HOST_PLUGIN
+        single = not virtual and note != REPLICAS
+        return Candidate(
+            kind,
+            profile,
+            self._identity(identity) if single else -1,
+            addresses,
+            node,
+            min(int(table["since"][row]) for row in rows),
+            max(int(table["until"][row]) for row in rows),
+            note=note,
+            cause=cause,
+        )
+
+    def _identity(self, text: str) -> int:
+        return self._identities.setdefault(text, len(self._identities))
+
+    def _absent(self, namespace: str) -> Candidate:
+        return Candidate(POD, self.index.unknown_pod(namespace), cause=ABSENT, note=ABSENT)
+
+    def _node(self, name: str) -> Candidate:
+        node = self.index.nodes.numbers.get(name, -1)
+        return Candidate(NODE, addresses=self._node_addresses(name), node=node, note=CHANGED)
+
+    def _node_addresses(self, name: str) -> int:
+        return self.index.address_set(text for item in self.index.node_records.get(name, ()) for text in item.addresses)
+
+    def _address(self, one: Address) -> list[Candidate]:
+        """Who held the address; nobody: outside, or (in the pods' blocks) a pod that is not in the inventory."""
+        own = self.index.addresses.number((one,))
+        found: list[Candidate] = []
+        for kind, number, since, until in self.index.holders.get(one, ()):
+            if kind == POD:
+                pod = self.index.records.pods[int(self.index.presences["pod"][number])]
+                name = f"{pod.namespace}/{pod.name}"
+                held = self._merged([number], CHANGED, name)
+                found.append(msgspec.structs.replace(held, addresses=own))
+            elif kind == NODE:
+                node = self.index.nodes.numbers[self.index.records.nodes[number].name]
+                found.append(Candidate(NODE, 0, -1, own, node, since, until, note=CHANGED))
+        if found:
+            return found
+        if (one.family == 4 and one.number >> 24 == 127) or (one.family == 6 and one.number == 1):
+            return [Candidate(SELF, addresses=own)]
+        if self.index.in_pod_blocks(one):
+            return [Candidate(POD, 0, addresses=own, cause=ABSENT, note=ABSENT)]
+        return [Candidate(EXTERNAL, addresses=own)]
+
+    def _name(self, text: str) -> list[Candidate]:
+        """A DNS name: outside, at the addresses that its answers gave."""
+        wanted = text.lower().removesuffix(".")
+        held = [one for one, names in self.index.answers.items() if any(name == wanted for name, _, _ in names)]
+        return [Candidate(EXTERNAL, addresses=self.index.addresses.number(tuple(sorted(held))), note=CHANGED)]
+
+    # -- services
+
+    def _translated(self, text: str, kind: int, service: Service, item: ServicePort) -> list[Candidate]:
+        """Backends, and the address before translation where that is what egress rules see (or may see)."""
+        outer = kind in (NODE, EXTERNAL)
+        hides = outer and not service.local_traffic
+        before = self.options.dnat == "before" and not outer and bool(service.cluster_ips)
+        backends = self._backends(service, item)
+        found: list[Candidate] = []
+        for backend in backends:
+            sides = INGRESS if before else BOTH
+            found.append(msgspec.structs.replace(backend, sides=sides, hides=hides, inferred=True))
+        if before:
+            own = self.index.address_set(service.cluster_ips if kind == 0 else (text,))
+            found.append(Candidate(EXTERNAL, addresses=own, sides=EGRESS, inferred=True, since=service.since))
+        elif outer:
+            plain = self._address(one) if (one := address(text)) is not None else []
+            found += [msgspec.structs.replace(c, sides=EGRESS, note=HIDDEN, inferred=True) for c in plain]
+        return found
+
+    def _backends(self, service: Service, item: ServicePort) -> list[Candidate]:
+        slices = self._slices.get((service.namespace, service.name))
+        found = self._from_slices(slices, item) if slices else self._from_selector(service, item)
+        if found:
+            return found
+        return [Candidate(POD, cause=NO_BACKENDS, note=NO_BACKENDS, since=service.since, until=service.until)]
+
+    def _from_slices(self, slices: list[Slice], item: ServicePort) -> list[Candidate]:
+        found: list[Candidate] = []
+        for piece in slices:
+            numbers = {number for name, word, number in piece.ports if word == item.protocol and name == item.name}
+            for number in numbers:
+                for backend in piece.backends:
+                    if backend.ready:
+                        for candidate in self._backend(piece, backend.pod, backend.addresses):
+                            since, until = max(candidate.since, piece.since), min(candidate.until, piece.until)
+                            if since < until:
+                                found.append(
+                                    msgspec.structs.replace(
+                                        candidate, port=number, since=since, until=until, note=BACKENDS
+                                    )
+                                )
+        return _joined(found, self.index)
+
+    def _backend(self, piece: Slice, pod: str, texts: tuple[str, ...]) -> list[Candidate]:
+        if pod:
+            name = f"{piece.namespace}/{pod}"
+            rows = self.index.by_pod.get(name, ())
+            if rows:
+                return self._rows(rows, CHANGED, name)
+        return [c for text in texts if (one := address(text)) is not None for c in self._address(one)]
+
+    def _from_selector(self, service: Service, item: ServicePort) -> list[Candidate]:
+        if not service.selector:
+            return []
+        found: list[Candidate] = []
+        table = self.index.presences
+        wanted = service.selector.items()
+        for row, number in enumerate(table["pod"].tolist()):
+            pod = self.index.records.pods[number]
+            if pod.namespace != service.namespace or pod.labels is None or not wanted <= pod.labels.items():
+                continue
+            target = _target(item, self.index.profiles.values[int(table["profile"][row])].ports)
+            if target:
+                name = f"{pod.namespace}/{pod.name}"
+                merged = self._merged([row], CHANGED, name)
+                found.append(msgspec.structs.replace(merged, port=target, note=BACKENDS))
+        return _joined(found, self.index)
+
+    def _find_node_ports(self) -> list[int]:
+        services = self.index.records.services
+        return [number for number, item in enumerate(services) if any(port.node_port for port in item.ports)]
+
+
+def _by_service(slices: Iterable[Slice]) -> dict[tuple[str, str], list[Slice]]:
+    found: dict[tuple[str, str], list[Slice]] = defaultdict(list)
+    for item in slices:
+        found[item.namespace, item.service].append(item)
+    return found
+
+
+def _target(item: ServicePort, named: tuple[tuple[str, int, int], ...]) -> int:
+    """The pod's port behind a service's port; 0 where the pod does not have the name."""
+    if isinstance(item.target, int):
+        return item.target
+    protocol = PROTOCOLS.get(item.protocol)
+    return next((number for name, kind, number in named if name == item.target and kind == protocol), 0)
+
+
+def _joined(candidates: list[Candidate], index: Index) -> list[Candidate]:
+    """Backends that policies cannot tell apart but by address and node become one, where there are many."""
+    if len(candidates) <= 8:
+        return candidates
+    groups: dict[tuple[int, int, int, int, int], list[Candidate]] = defaultdict(list)
+    for item in candidates:
+        groups[item.kind, item.profile, item.port, item.since, item.until].append(item)
+    found: list[Candidate] = []
+    for group in groups.values():
+        every = {one for item in group for one in index.addresses.values[item.addresses]}
+        nodes = {item.node for item in group}
+        found.append(
+            msgspec.structs.replace(
+                group[0],
+                identity=group[0].identity if len(group) == 1 else -1,
+                addresses=index.addresses.number(tuple(sorted(every))),
+                node=nodes.pop() if len(nodes) == 1 else -1,
+            )
+        )
+    return found
