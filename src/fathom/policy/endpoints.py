@@ -81,9 +81,7 @@ class Finder:
         """(kind of address, service record) pairs that the endpoint is: 0 by name, else SELF, EXTERNAL or NODE."""
         parts = text.split("/")
         if len(parts) == 3 and parts[1] == "Service":
-            records = self.index.records.services
-            wanted = self.index.services.get((parts[0], parts[2]), ())
-            return [(0, number) for number, item in enumerate(records) if any(item is w for w in wanted)]
+            return [(0, number) for number in self.index.services.get((parts[0], parts[2]), ())]
         one = address(text) if len(parts) == 1 else None
         if one is None:
             return []
@@ -249,9 +247,9 @@ class Finder:
         found: list[Candidate] = []
         table = self.index.presences
         wanted = service.selector.items()
-        for row, number in enumerate(table["pod"].tolist()):
-            pod = self.index.records.pods[number]
-            if pod.namespace != service.namespace or pod.labels is None or not wanted <= pod.labels.items():
+        for row in self.index.by_namespace.get(service.namespace, ()):
+            pod = self.index.records.pods[int(table["pod"][row])]
+            if pod.labels is None or not wanted <= pod.labels.items():
                 continue
             target = _target(item, self.index.profiles.values[int(table["profile"][row])].ports)
             if target:

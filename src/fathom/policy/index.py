@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fathom.policy.addresses import Address, Block, address, block
-from fathom.policy.inventory import FOREVER, Namespace, Node, Pod, Records, Service
+from fathom.policy.inventory import Namespace, Node, Pod, Records
 from fathom.policy.model import PROTOCOLS
 
 T = TypeVar("T", bound=Hashable)
@@ -96,9 +96,12 @@ class Index:
         self.by_pod, self.by_workload = self._names()
         self.holders = self._holders()
         self.pod_blocks = _blocks(item for node in records.nodes for item in node.pod_blocks)
-        self.services: dict[tuple[str, str], list[Service]] = defaultdict(list)
-        for service in records.services:
-            self.services[service.namespace, service.name].append(service)
+        self.services: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for number, service in enumerate(records.services):
+            self.services[service.namespace, service.name].append(number)
+        self.by_namespace: dict[str, list[int]] = defaultdict(list)
+        for row, number in enumerate(self.presences["pod"].tolist()):
+            self.by_namespace[records.pods[number].namespace].append(row)
         self.api_servers = self._api_servers()
         self.answers: dict[Address, list[tuple[str, int, int]]] = defaultdict(list)
         for answer in records.answers:
@@ -223,8 +226,3 @@ def _named(pod: Pod) -> tuple[tuple[str, int, int], ...]:
 
 def _blocks(texts: Iterable[str]) -> list[Block]:
     return [found for text in texts if (found := block(text)) is not None]
-
-
-def always(since: int, until: int) -> bool:
-    """Whether a span has no bounds."""
-    return since <= 0 and until >= FOREVER

@@ -253,16 +253,13 @@ def _slice(document: Field, reading: _Reading) -> None:
         )
         for item in document.get("endpoints").elements()
     )
-    ports = tuple(
-        (
-            item.get("name").text(default=""),
-            item.get("protocol").text(default="TCP"),
-            item.get("port").integer(1, 65535),
-        )
-        for item in document.get("ports").elements()
-        if item.has("port")
-    )
+    ports = tuple(_slice_port(item) for item in document.get("ports").elements() if item.has("port"))
     reading.records.slices.append(Slice(namespace_of(document), service, backends, ports))
+
+
+def _slice_port(field: Field) -> tuple[str, str, int]:
+    name, protocol = field.get("name").text(default=""), field.get("protocol").text(default="TCP")
+    return name, protocol, field.get("port").integer(1, 65535)
 
 
 _READERS: dict[tuple[str, str], Callable[[Field, _Reading], None]] = {

@@ -1,6 +1,7 @@
 """Choices where the API text leaves room and network plugins differ, and the words for what a verdict rests on.
 
-Each choice that a verdict rests on is named in its result (``ASSUMPTIONS``); each cause of ``unknown`` too (``REASONS``).
+Each choice that a verdict rests on is named in its result (``ASSUMPTIONS``), and each cause of ``unknown``
+(``REASONS``).
 """
 
 from __future__ import annotations
