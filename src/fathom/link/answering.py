@@ -53,7 +53,7 @@ class Answering:
     async def subscribe(self, number: int, body: bytes) -> None:
         """Begin to send live events."""
         if self._answerer is None or len(self._running) >= MAX_RUNNING:
-            await self._send(messages.events(number, b"[]", 0, end=True, error=self._refusal()))
+            await self._send(messages.events_end(number, self._refusal()))
             return
         self._start(number, self._stream(self._answerer, number, body))
 
@@ -98,11 +98,11 @@ class Answering:
             while not (flow.ended and not flow.waiting):
                 await flow.wait()
                 chunk, dropped = flow.take()
-                await self._send(messages.events(number, questions.encode_events(chunk), dropped))
+                await self._send(messages.events(number, questions.encode_events(chunk), len(chunk), dropped))
             await gathering
-            await self._send(messages.events(number, b"[]", 0, end=True))
+            await self._send(messages.events_end(number))
         except Exception as error:
-            await self._send(messages.events(number, b"[]", 0, end=True, error=_sentence(error)))
+            await self._send(messages.events_end(number, _sentence(error)))
         finally:
             if gathering:
                 gathering.cancel()

@@ -217,18 +217,13 @@ class Session:
         if sent is None:
             raise WireError(f"the server refused batch {nack.sequence}, which is not under way")
         permanent, wait = nack.permanent, nack.retry_after_ms / 1000
-        if nack.reason == EDGE_MISSING:
+        if nack.reason == messages.EDGE_MISSING:
             self._owner.dictionary.forget()
             permanent = sent.whole
-        elif nack.reason == SERVER_FAILED:
+        elif nack.reason == messages.SERVER_FAILED:
             permanent = permanent or sent.item.attempts >= _MAX_ATTEMPTS
         if permanent:
             await self._owner.on_disk(self._owner.outbox.refused, nack.boot, nack.sequence, nack.reason or "rejected")
         else:
             self._hold_s = max(self._hold_s or 0.0, wait)
         self._wake.set()
-
-
-#: Reasons of a refusal that the client treats in a way of their own.
-EDGE_MISSING = "edge_missing"
-SERVER_FAILED = "server_failed"

@@ -82,18 +82,20 @@ class Answer(_message.Message):
     def __init__(self, id: _Optional[int] = ..., answer: _Optional[bytes] = ..., error: _Optional[str] = ...) -> None: ...
 
 class EventChunk(_message.Message):
-    __slots__ = ("subscription", "events", "dropped", "end", "error")
+    __slots__ = ("subscription", "events", "dropped", "end", "error", "count")
     SUBSCRIPTION_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     DROPPED_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
     subscription: int
     events: bytes
     dropped: int
     end: bool
     error: str
-    def __init__(self, subscription: _Optional[int] = ..., events: _Optional[bytes] = ..., dropped: _Optional[int] = ..., end: _Optional[bool] = ..., error: _Optional[str] = ...) -> None: ...
+    count: int
+    def __init__(self, subscription: _Optional[int] = ..., events: _Optional[bytes] = ..., dropped: _Optional[int] = ..., end: _Optional[bool] = ..., error: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
 class ServerMessage(_message.Message):
     __slots__ = ("welcome", "ack", "nack", "question", "subscribe", "cancel")

@@ -19,6 +19,10 @@ from fathom.wire.batches import MAX_NAME, check_name, clock_from, clock_into
 #: Most features that an agent names, and most characters of a sentence for a person.
 MAX_FEATURES = 64
 MAX_SENTENCE = 4096
+#: Reasons of a refusal that agents treat in a way of their own: facts of an edge that the store was never told, and a
+#: server that fails on a batch for a reason that nobody expected.
+EDGE_MISSING = "edge_missing"
+SERVER_FAILED = "server_failed"
 
 M = TypeVar("M", bound=Message)
 
@@ -94,7 +98,7 @@ def hello(agent: AgentHello, clock: Clock, spool: SpoolState) -> bytes:
     part.features.extend(agent.features)
     clock_into(clock, part.clock)
     _spool_into(spool, part.spool)
-    return bytes(message.SerializeToString())
+    return message.SerializeToString()
 
 
 def heartbeat(clock: Clock, spool: SpoolState) -> bytes:
@@ -102,60 +106,66 @@ def heartbeat(clock: Clock, spool: SpoolState) -> bytes:
     message = link_pb2.AgentMessage()
     clock_into(clock, message.heartbeat.clock)
     _spool_into(spool, message.heartbeat.spool)
-    return bytes(message.SerializeToString())
+    return message.SerializeToString()
 
 
 def delivery(boot: str, sequence: int, turn: int, batch: bytes) -> bytes:
     """A batch, sent in round ``turn``."""
     part = link_pb2.Delivery(boot=boot, sequence=sequence, round=turn, batch=batch)
-    return bytes(link_pb2.AgentMessage(delivery=part).SerializeToString())
+    return link_pb2.AgentMessage(delivery=part).SerializeToString()
 
 
 def answer(number: int, body: bytes, error: str = "") -> bytes:
     """The agent's answer to question ``number``: JSON, or why there is none."""
     part = link_pb2.Answer(id=number, answer=body, error=error[:MAX_SENTENCE])
-    return bytes(link_pb2.AgentMessage(answer=part).SerializeToString())
+    return link_pb2.AgentMessage(answer=part).SerializeToString()
 
 
-def events(number: int, body: bytes, dropped: int, *, end: bool = False, error: str = "") -> bytes:
-    """Live events (JSON array) of subscription ``number``, and how many were left out before them."""
-    part = link_pb2.EventChunk(subscription=number, events=body, dropped=dropped, end=end, error=error[:MAX_SENTENCE])
-    return bytes(link_pb2.AgentMessage(events=part).SerializeToString())
+def events(number: int, body: bytes, count: int, dropped: int) -> bytes:
+    """``count`` live events (JSON array) of subscription ``number``, and how many were left out before them."""
+    part = link_pb2.EventChunk(subscription=number, events=body, count=count, dropped=dropped)
+    return link_pb2.AgentMessage(events=part).SerializeToString()
+
+
+def events_end(number: int, error: str = "") -> bytes:
+    """Subscription ``number`` is over on this node."""
+    part = link_pb2.EventChunk(subscription=number, events=b"[]", end=True, error=error[:MAX_SENTENCE])
+    return link_pb2.AgentMessage(events=part).SerializeToString()
 
 
 def welcome(words: Welcome) -> bytes:
     """The server's first message."""
     part = link_pb2.Welcome(**msgspec.structs.asdict(words))
-    return bytes(link_pb2.ServerMessage(welcome=part).SerializeToString())
+    return link_pb2.ServerMessage(welcome=part).SerializeToString()
 
 
 def ack(boot: str, sequence: int, store_id: str) -> bytes:
     """The store ``store_id`` has the batch."""
     part = link_pb2.Ack(boot=boot, sequence=sequence, store_id=store_id)
-    return bytes(link_pb2.ServerMessage(ack=part).SerializeToString())
+    return link_pb2.ServerMessage(ack=part).SerializeToString()
 
 
 def nack(boot: str, sequence: int, reason: str, detail: str, *, permanent: bool, retry_after_s: float = 0.0) -> bytes:
     """The batch was not taken: for good, or for now."""
     part = link_pb2.Nack(boot=boot, sequence=sequence, reason=reason, detail=detail[:MAX_SENTENCE])
     part.permanent, part.retry_after_ms = permanent, round(retry_after_s * 1000)
-    return bytes(link_pb2.ServerMessage(nack=part).SerializeToString())
+    return link_pb2.ServerMessage(nack=part).SerializeToString()
 
 
 def question(number: int, body: bytes, timeout_s: float) -> bytes:
     """A question (JSON) that the agent has ``timeout_s`` to answer."""
     part = link_pb2.Question(id=number, question=body, timeout_ms=round(timeout_s * 1000))
-    return bytes(link_pb2.ServerMessage(question=part).SerializeToString())
+    return link_pb2.ServerMessage(question=part).SerializeToString()
 
 
 def subscribe(number: int, body: bytes) -> bytes:
     """Ask for live events that pass a filter (JSON)."""
-    return bytes(link_pb2.ServerMessage(subscribe=link_pb2.Subscribe(id=number, filter=body)).SerializeToString())
+    return link_pb2.ServerMessage(subscribe=link_pb2.Subscribe(id=number, filter=body)).SerializeToString()
 
 
 def cancel(number: int) -> bytes:
     """End a question or a subscription."""
-    return bytes(link_pb2.ServerMessage(cancel=link_pb2.Cancel(id=number)).SerializeToString())
+    return link_pb2.ServerMessage(cancel=link_pb2.Cancel(id=number)).SerializeToString()
 
 
 def agent_from(message: link_pb2.Hello) -> AgentHello:
