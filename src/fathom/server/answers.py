@@ -283,14 +283,17 @@ class Problem(Struct, frozen=True, omit_defaults=True):
 
 
 class StreamLoss(Struct, frozen=True):
-    """Sent in a stream as `event: loss`: events that this reader did not get, by where they were dropped: `server` (the
-    reader is too slow), `node` (before they reached the server), `reconnect` (unknown number: -1)."""
+    """Sent in a stream as `event: loss`: events of a node that this reader did not get. reason: slow_reader (they came
+    faster than they were taken, here or on the node), or reconnected (the reader was away: node is "", events -1)."""
 
-    where: str
+    node: str
     events: int
+    reason: str
 
 
 class StreamNodes(Struct, frozen=True):
-    """Sent in a stream as `event: nodes`, first and whenever it changes: the nodes whose events it carries."""
+    """Sent in a stream as `event: nodes`, first and whenever it changes: the nodes whose events it carries. What a node
+    that refuses to stream says is in missing."""
 
     connected: list[str]
+    missing: list[Missing]

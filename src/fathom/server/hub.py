@@ -1,81 +1,22 @@
-"""The live side of the server, as an interface: nodes that are connected, questions to them, their events as they come.
-
-The link server is behind it at run time (``fathom.server.live``), ``MemoryHub`` in tests. An answer that lacks a node
-names it. Nothing here waits for a node longer than it was told to.
-"""
+"""A hub without a network: the live side of the server (``fathom.link.hub.Hub``) for tests of everything above it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Self
 
 from fathom.agent.questions import Answer, EventFilter, Question
 from fathom.errors import NodeUnavailable
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """A node whose agent is connected. ``clock_skew_s``: how far its clock is ahead of the server's, None if unknown.
-
-    ``waiting_batches`` and ``waiting_bytes`` are what its spool held when it last told.
-    """
-
-    node: str
-    boot: str
-    version: str
-    since_s: float = 0.0
-    clock_skew_s: float | None = None
-    waiting_batches: int = 0
-    waiting_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What the nodes said: ``given`` by node, and ``missing``: why there is none, by node."""
-
-    given: Mapping[str, Answer] = field(default_factory=dict)
-    missing: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class LiveEvents:
-    """Events of one node as they came; ``dropped`` counts those that were left out before these."""
-
-    node: str
-    events: tuple[Mapping[str, Any], ...] = ()
-    dropped: int = 0
-
-
-class Hub(Protocol):
-    """The live side. All methods are called from the server's event loop."""
-
-    def nodes(self) -> list[Connected]:
-        """The nodes that are connected now, by name."""
-        ...
-
-    async def ask_all(self, question: Question, *, timeout_s: float, node: str = "") -> Answers:
-        """Ask every connected node, or only ``node``, at once. Never raises for a node: it is named in ``missing``."""
-        ...
-
-    def subscribe(
-        self, wanted: EventFilter, *, node: str = ""
-    ) -> AbstractAsyncContextManager[AsyncIterator[LiveEvents]]:
-        """Events of all nodes, or only of ``node``, that connect now or later, until the context is left.
-
-        A reader that is too slow loses events and is told how many; it never holds up a node.
-        """
-        ...
+from fathom.link.hub import Answers, NodeEvents, NodeState
 
 
 class MemoryHub:
-    """A hub without a network, for tests. Nodes are added by ``connect``, events published by ``publish``."""
+    """Nodes are added by ``connect``, events published by ``publish``; nodes in ``silent`` never answer."""
 
     def __init__(self) -> None:
-        self._nodes: dict[str, tuple[Connected, Callable[[Question], Answer]]] = {}
-        self._subscribers: list[tuple[EventFilter, str, asyncio.Queue[LiveEvents]]] = []
+        self._nodes: dict[str, tuple[NodeState, Callable[[Question], Answer]]] = {}
+        self._subscribers: set[MemoryEvents] = set()
         self.silent: set[str] = set()
 
     @property
@@ -83,52 +24,65 @@ class MemoryHub:
         """How many subscriptions are open."""
         return len(self._subscribers)
 
-    def connect(self, node: Connected, answer: Callable[[Question], Answer]) -> None:
-        """``node`` is connected from now on and answers questions with ``answer``; those in ``silent`` never do."""
+    def connect(self, node: NodeState, answer: Callable[[Question], Answer]) -> None:
+        """``node`` is known from now on and answers questions with ``answer``."""
         self._nodes[node.node] = (node, answer)
 
     def disconnect(self, node: str) -> None:
         """``node`` is gone."""
         del self._nodes[node]
 
-    def publish(self, events: LiveEvents) -> None:
-        """Give ``events`` to all subscribers; the filter was applied by whoever calls."""
-        for _, node, queue in self._subscribers:
-            if node in ("", events.node):
-                queue.put_nowait(events)
+    def publish(self, events: NodeEvents) -> None:
+        """Give ``events`` to all subscribers."""
+        for subscriber in self._subscribers:
+            subscriber.queue.put_nowait(events)
 
-    def nodes(self) -> list[Connected]:
-        """Those added by ``connect``."""
+    def nodes(self) -> list[NodeState]:
+        """Those added by ``connect``, by name."""
         return [self._nodes[name][0] for name in sorted(self._nodes)]
 
-    async def ask_all(self, question: Question, *, timeout_s: float, node: str = "") -> Answers:
-        """Ask the functions that ``connect`` was given."""
-        given: dict[str, Answer] = {}
+    async def ask(self, node: str, question: Question, timeout_s: float = 5.0) -> Answer:
+        """What the function that ``connect`` was given says. Raises NodeUnavailable if there is no answer."""
+        await asyncio.sleep(0)
+        if node not in self._nodes or not self._nodes[node][0].connected:
+            raise NodeUnavailable(node, "not connected")
+        if node in self.silent:
+            raise NodeUnavailable(node, f"no answer within {timeout_s:g} s")
+        return self._nodes[node][1](question)
+
+    async def ask_all(self, question: Question, timeout_s: float = 5.0, expected: Iterable[str] = ()) -> Answers:
+        """Every node's answer."""
+        answers: dict[str, Answer] = {}
         missing: dict[str, str] = {}
-        if node and node not in self._nodes:
-            missing[node] = "not connected"
-        for name in [n for n in sorted(self._nodes) if node in ("", n)]:
-            if name in self.silent:
-                missing[name] = f"no answer within {timeout_s:g} s"
-                continue
+        for name in sorted({*self._nodes, *expected}):
             try:
-                given[name] = self._nodes[name][1](question)
+                answers[name] = await self.ask(name, question, timeout_s)
             except NodeUnavailable as error:
                 missing[name] = error.why
-        return Answers(given, missing)
+        return Answers(answers, missing)
 
-    @asynccontextmanager
-    async def subscribe(self, wanted: EventFilter, *, node: str = "") -> AsyncIterator[AsyncIterator[LiveEvents]]:
-        """What ``publish`` gives from now on."""
-        queue: asyncio.Queue[LiveEvents] = asyncio.Queue()
-        entry = (wanted, node, queue)
-        self._subscribers.append(entry)
+    def subscribe(self, wanted: EventFilter) -> MemoryEvents:
+        """What ``publish`` gives from the moment it is entered; ``publish`` is trusted to give what is ``wanted``."""
+        return MemoryEvents(wanted, self._subscribers)
 
-        async def events() -> AsyncIterator[LiveEvents]:
-            while True:
-                yield await queue.get()
 
-        try:
-            yield events()
-        finally:
-            self._subscribers.remove(entry)
+class MemoryEvents:
+    """One subscription of a ``MemoryHub``."""
+
+    def __init__(self, wanted: EventFilter, among: set[MemoryEvents]) -> None:
+        self.wanted = wanted
+        self.queue: asyncio.Queue[NodeEvents] = asyncio.Queue()
+        self._among = among
+
+    async def __aenter__(self) -> Self:
+        self._among.add(self)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._among.discard(self)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> NodeEvents:
+        return await self.queue.get()

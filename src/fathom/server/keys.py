@@ -1,7 +1,7 @@
 """The keys that open the server: an admin key for REST and a join token for agents, made at the first start.
 
 Each is 256 random bits, so its SHA-256 is as good as any slow hash: there is nothing to guess, and checking is too
-cheap to be an attack. Only the hashes are read at run time. The keys themselves are left, mode 0600, where the local
+cheap to be an attack. Only the hashes are used at run time. The keys themselves are left, mode 0600, where the local
 command line and the local agent find them; they may be taken away from there, and stay valid.
 """
 
@@ -11,15 +11,18 @@ import hmac
 import logging
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 
 from fathom.errors import UsageError
+from fathom.link.tokens import JoinTokens, hash_token, make_token
 
-ADMIN_FILE, JOIN_FILE, HASHES_FILE = "admin.token", "join.token", "keys.json"
+ADMIN_FILE, KEYS_FILE = "admin.token", "keys.json"
+JOIN_FILE, JOIN_HASHES_FILE = "join.token", "join.hashes"
 _LOG = logging.getLogger(__name__)
 _VERSION = 1
 #: Longer ones are refused before they are hashed.
@@ -42,49 +45,69 @@ class _Document(msgspec.Struct, frozen=True):
 class Keys:
     """Checks keys by their hashes, in constant time."""
 
-    def __init__(self, stored: Mapping[str, StoredKey]) -> None:
-        self._stored = dict(stored)
+    def __init__(self, stored: Iterable[StoredKey]) -> None:
+        self._stored = tuple(stored)
 
     def allows(self, key: str, role: str) -> bool:
-        """Whether ``key`` is a key with ``role`` (``admin`` or ``join``)."""
+        """Whether ``key`` is one with ``role``."""
         if len(key) > _LONGEST:
             return False
         given, found = _hash(key), False
-        for stored in self._stored.values():
+        for stored in self._stored:
             same = hmac.compare_digest(given, stored.sha256)
             found |= same and stored.role == role
         return found
 
-    def hash_of(self, name: str) -> str:
-        """The hash of key ``name``, SHA-256 in hex."""
-        return self._stored[name].sha256
-
 
 def open_keys(directory: Path) -> Keys:
-    """The keys of ``directory``; made, with mode 0600 and in one step each, where there are none.
+    """The keys for REST that ``directory`` holds; an admin key is made where there is none.
 
     Raises UsageError if a file cannot be read or written, or holds no keys.
     """
-    path = directory / HASHES_FILE
+    path, left = directory / KEYS_FILE, directory / ADMIN_FILE
+    with _told(directory):
+        if path.exists():
+            stored = _read(path)
+            _check_left(left, {key.sha256 for key in stored}, KEYS_FILE)
+            return Keys(stored)
+        key = f"fathom_admin_{secrets.token_urlsafe(32)}"
+        stored = [StoredKey("admin", "admin", _hash(key))]
+        # The key before its hash: if this process dies in between, both are made anew.
+        write_private(left, f"{key}\n".encode())
+        write_private(path, msgspec.json.format(msgspec.json.encode(_Document(_VERSION, stored))))
+        _LOG.info("made the admin key, %s", left)
+        return Keys(stored)
+
+
+def open_join_tokens(directory: Path) -> JoinTokens:
+    """The join tokens that ``directory`` holds; one is made where there is none.
+
+    Raises UsageError if a file cannot be read or written, or holds no hashes.
+    """
+    path, left = directory / JOIN_HASHES_FILE, directory / JOIN_FILE
+    with _told(directory):
+        if not path.exists():
+            token = make_token()
+            write_private(left, f"{token}\n".encode())
+            write_private(path, f"# SHA-256 of the join tokens that are valid\n{hash_token(token)}\n".encode())
+            _LOG.info("made the join token for agents, %s", left)
+        else:
+            _keep_private(path)
+            lines = path.read_text(errors="replace").splitlines()
+            _check_left(left, {line.partition("#")[0].strip() for line in lines}, JOIN_HASHES_FILE)
+        return JoinTokens.load(path)
+
+
+@contextmanager
+def _told(directory: Path) -> Iterator[None]:
     try:
-        stored = _read(path) if path.exists() else {}
-        for name, file in (("admin", ADMIN_FILE), ("join", JOIN_FILE)):
-            if name in stored:
-                _check_left(directory / file, stored[name])
-            else:
-                key = f"fathom-{name}-{secrets.token_urlsafe(32)}"
-                # The key before its hash: if this process dies in between, both are made anew.
-                write_private(directory / file, f"{key}\n".encode())
-                stored[name] = StoredKey(name, name, _hash(key))
-                write_private(path, msgspec.json.format(msgspec.json.encode(_Document(_VERSION, [*stored.values()]))))
-                _LOG.info("made the %s key, %s", name, directory / file)
+        yield
     except OSError as error:
         raise UsageError(
             f"cannot use the keys in {directory}: {error.strerror or error}",
             affects="the server is not started",
             do="give a data directory of your own with --data-dir",
         ) from error
-    return Keys(stored)
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -107,7 +130,7 @@ def write_private(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
-def _read(path: Path) -> dict[str, StoredKey]:
+def _read(path: Path) -> list[StoredKey]:
     try:
         document = msgspec.json.decode(path.read_bytes(), type=_Document)
         if document.version != _VERSION or any(len(bytes.fromhex(key.sha256)) != 32 for key in document.keys):
@@ -119,17 +142,17 @@ def _read(path: Path) -> dict[str, StoredKey]:
             do="bring the file back, or take it away: new keys are made then, and the old ones end",
         ) from error
     _keep_private(path)
-    return {key.name: key for key in document.keys}
+    return document.keys
 
 
-def _check_left(path: Path, stored: StoredKey) -> None:
-    """Say so when the key that was left at ``path`` is not the one that opens."""
+def _check_left(path: Path, hashes: set[str], where: str) -> None:
+    """Say so when the key that was left at ``path`` is not one that opens."""
     if not path.exists():
         _LOG.info("%s is not there; the key that was made stays valid", path)
         return
     _keep_private(path)
-    if not hmac.compare_digest(_hash(path.read_text(errors="replace").strip()), stored.sha256):
-        _LOG.warning("%s is not the %s key; to make new keys take %s away", path, stored.name, HASHES_FILE)
+    if _hash(path.read_text(errors="replace").strip()) not in hashes:
+        _LOG.warning("what %s holds does not open; to have a new key made, take %s away", path, where)
 
 
 def _keep_private(path: Path) -> None:
@@ -139,4 +162,4 @@ def _keep_private(path: Path) -> None:
 
 
 def _hash(key: str) -> str:
-    return sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+    return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

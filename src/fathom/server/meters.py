@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: Series of losses: agents say the words, so they are bounded here.
+_MAX_LOSSES = 200
 _BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -37,7 +39,7 @@ class Meters:
     requests_now: int = 0
     streams: int = 0
     stream_events: int = 0
-    stream_dropped: int = 0
+    stream_dropped: int = 0  # told to readers, wherever they were dropped
     batches: int = 0
     duplicates: int = 0
     facts: int = 0
@@ -54,6 +56,13 @@ class Meters:
         """Count one request to ``route`` (the pattern, never the path)."""
         self.requests[method, route, status] += 1
         self.durations.setdefault(route, Duration()).add(seconds)
+
+    def lost(self, hop: str, probe: str, reason: str, count: int) -> None:
+        """Count what an agent told as lost; words beyond ``_MAX_LOSSES`` different ones become ``other``."""
+        key = (hop, probe, reason)
+        if key not in self.losses and len(self.losses) >= _MAX_LOSSES:
+            key = ("other", "", "other")
+        self.losses[key] += count
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,9 +53,6 @@ class ServerSettings:
         20, "Wrong keys a minute from one address; above, 429 (a right key always gets through)", minimum=1
     )
     max_streams: int = setting(32, "Live streams at once; above, 503", unit="streams", minimum=0)
-    stream_queue: int = setting(
-        10_000, "Live events that wait for one slow reader; above, they are dropped, counted and told", minimum=1
-    )
     heartbeat_s: float = setting(15.0, "Time between two signs of life in a silent stream", unit="s", minimum=0.05)
     shutdown_s: float = setting(3.0, "Time that requests under way have to finish at the end", unit="s", minimum=0.0)
     log_format: str = setting("json", "Form of the log on stderr: json (an object a line) or text")

@@ -1,0 +1,75 @@
+"""What every route works with: the store behind a bounded number of threads, the hub, the clock, the meters.
+
+It refuses to let a slow question take more than its thread: what waits is bounded by the number of requests under way,
+and what was given up is not begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Annotated, ParamSpec, TypeVar
+
+from fastapi import Depends, Request
+
+from fathom.errors import StoreError
+from fathom.link.hub import Hub
+from fathom.server import rows
+from fathom.server.answers import Loss, Window
+from fathom.server.meters import Meters
+from fathom.server.settings import ServerSettings
+from fathom.store import interface
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Desk:
+    """See the module. ``now_ns`` is the wall clock; ``closing`` is set when the server is about to end."""
+
+    store: interface.Store
+    hub: Hub
+    settings: ServerSettings
+    meters: Meters
+    now_ns: Callable[[], int]
+    version: str
+    started_s: int
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    _threads: ThreadPoolExecutor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._threads = ThreadPoolExecutor(self.settings.query_threads, "query")
+
+    async def ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What ``question``, a method of the store, gives; it runs in one of the query threads."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: question(*args, **kwargs))
+
+    async def trust(self, window: interface.Window) -> tuple[Window, list[Loss]]:
+        """How far the numbers of ``window`` can be trusted: coverage, and what was lost."""
+        age_s = self.now_ns() // 1_000_000_000 - window.until_s
+        grace_s = max(self.settings.coverage_grace_s - max(age_s, 0), 0)
+
+        def look() -> tuple[interface.Coverage, list[interface.LossRow]]:
+            return self.store.coverage(window, grace_s=grace_s), self.store.losses(window)
+
+        coverage, lost = await self.ask(look)
+        return rows.window(window, coverage), rows.losses(lost)
+
+    def close(self) -> None:
+        """Let the threads go; questions that were not begun never will be."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _desk(request: Request) -> Desk:
+    desk = request.app.state.desk
+    if not isinstance(desk, Desk):
+        raise StoreError("the server has no store")
+    return desk
+
+
+#: How a route asks for it.
+AtDesk = Annotated[Desk, Depends(_desk)]
