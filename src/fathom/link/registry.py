@@ -107,12 +107,10 @@ class Registry:
 
     def _forget_silent(self) -> None:
         while len(self._nodes) > self._limit:
-            silent = [
-                (node.last.heard_ns if node.last else 0, name) for name, node in self._nodes.items() if not node.links
-            ]
+            silent = {name: node.last for name, node in self._nodes.items() if not node.links}
             if not silent:
                 return
-            del self._nodes[min(silent)[1]]
+            del self._nodes[min(silent, key=lambda name: link.heard_ns if (link := silent[name]) else 0)]
 
 
 def _conflict(node: _Node) -> tuple[str, ...]:
