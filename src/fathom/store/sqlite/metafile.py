@@ -1,0 +1,267 @@
+"""Writing the meta file: who the edges are, which nodes there are, what was refused, and the hourly roll-ups.
+
+Its commits are synchronous (``FULL``), unlike a day's: a fact must never outlive the edge that says whose it is, not
+even through a power failure. They are rare: an edge is written when it is new, and once a day while it lives.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fathom.events.batches import Batch, BatchId, Loss
+from fathom.events.edges import Edge, Workload
+from fathom.store import schema
+from fathom.store.columns import SUMMED_LIST
+from fathom.store.filters import address_key
+from fathom.store.interface import SECONDS_PER_DAY, SECONDS_PER_HOUR
+from fathom.store.known import Ids, KnownEdges
+from fathom.store.parts import Matrix
+from fathom.store.sqlite.dayfile import add_losses
+from fathom.store.sqlite.files import connect, transaction, translated, uri
+
+_NS = 1_000_000_000
+_EDGE_COLUMNS = 17
+_ADD_EDGE = f"INSERT OR IGNORE INTO edges VALUES({', '.join('?' * _EDGE_COLUMNS)})"
+
+
+def edge_row(edge: Edge, day: int) -> tuple[str | int, ...]:
+    """The row of table ``edges`` for an edge last seen on ``day``."""
+    w = edge.workload
+    who = (w.cluster, w.node, w.namespace, w.kind, w.name, w.pod, w.container)
+    peer = (edge.direction, edge.peer, edge.peer_address, address_key(edge.peer_address))
+    return (edge.id, *who, *peer, edge.protocol, edge.port, edge.verdict, edge.reason, day)
+
+
+def to_edge(row: Sequence[str | int]) -> Edge:
+    """The edge of a row of ``fathom.store.queries.EDGE``."""
+    return Edge(Workload(*row[:7]), *row[7:])  # type: ignore[arg-type]  # the schema is strict: texts, and port an integer
+
+
+class MetaFile:
+    """The meta file, open for writing by one at a time; keeps the ids of all edges in memory."""
+
+    def __init__(self, path: Path, now_s: int, most_edges: int) -> None:
+        self.path = path
+        self._most_edges = most_edges
+        with translated(path):
+            self._connection = connect(path, "rw", synchronous="FULL")
+            try:
+                schema.prepare(self._connection, ("meta",), now_s)
+                self._load()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _load(self) -> None:
+        ask = self._connection.execute
+        ask("INSERT OR IGNORE INTO identity VALUES('store_id', ?), ('floor_day', '0')", (secrets.token_hex(8),))
+        identity = dict(ask("SELECT name, value FROM identity"))
+        self.store_id: str = identity["store_id"]
+        self.floor_day = int(identity["floor_day"])
+        rows = ask("SELECT id, last_day FROM edges UNION ALL SELECT edge, last_day FROM orphans")
+        pairs = np.fromiter(rows, np.dtype([("id", "<i8"), ("day", "<i8")]))
+        self._known = KnownEdges(pairs["id"].copy(), pairs["day"].astype(np.int32))
+        self._orphans: set[int] = {row[0] for row in ask("SELECT edge FROM orphans")}
+        self._first_seen: dict[str, int] = dict(ask("SELECT node, first_seen FROM nodes"))
+        self.registered: set[int] = {row[0] for row in ask("SELECT day FROM days")}
+
+    @property
+    def edges(self) -> int:
+        """How many edges are known, with those of which only the id is."""
+        return len(self._known)
+
+    def admit(self, batch: Batch, facts: Matrix, fallback_day: int) -> Ids:
+        """Make the edges of a batch and of its ``facts`` known; the ids for which there is no room.
+
+        Edges without facts are dated ``fallback_day``. Facts whose edge has not come make an orphan.
+        """
+        buckets = facts[:, 1] // SECONDS_PER_DAY
+        days = {int(day): facts[buckets == day, 0] for day in np.unique(buckets)}
+        new = self._new_edges(batch.edges)
+        absent = self._known.unknown(facts[:, 0]).tolist() if len(facts) else []
+        orphans = [e for e in absent if e not in new]
+        fresh = [e for e in new if e not in self._orphans] + orphans
+        room = max(0, self._most_edges - len(self._known))
+        homeless, fresh = frozenset(fresh[room:]), fresh[:room]
+        day_of = dict.fromkeys(new, fallback_day)
+        if new or orphans:
+            day_of.update((e, day) for day in sorted(days) for e in days[day].tolist())
+        self._commit(
+            [edge_row(new[e], day_of[e]) for e in new if e not in homeless],
+            [(e, batch.id.node, day_of[e]) for e in orphans if e not in homeless],
+            {day: self._known.stale(ids, day) for day, ids in days.items()},
+        )
+        for day in {day_of[e] for e in fresh}:
+            self._known.add(np.array([e for e in fresh if day_of[e] == day], dtype=np.int64), day)
+        for day, ids in days.items():
+            self._known.touch(self._known.stale(ids, day), day)
+        self._orphans.difference_update(new.keys() - homeless)
+        self._orphans.update(set(orphans) - homeless)
+        return np.array(sorted(homeless), dtype=np.int64)
+
+    def _new_edges(self, edges: Iterable[Edge]) -> dict[int, Edge]:
+        by_id = {edge.id: edge for edge in edges}
+        if not by_id:
+            return by_id
+        absent = set(self._known.unknown(np.fromiter(by_id, np.int64)).tolist())
+        return {e: edge for e, edge in by_id.items() if e in absent or e in self._orphans}
+
+    def _commit(
+        self, edges: list[tuple[str | int, ...]], orphans: list[tuple[int, str, int]], stale: Mapping[int, Ids]
+    ) -> None:
+        touched = [(day, e) for day in sorted(stale) for e in stale[day].tolist()]
+        if not (edges or orphans or touched):
+            return
+        with translated(self.path), transaction(self._connection):
+            write = self._connection.executemany
+            write(_ADD_EDGE, edges)
+            write("DELETE FROM orphans WHERE edge = ?", [(row[0],) for row in edges])
+            write("INSERT OR IGNORE INTO orphans VALUES(?, ?, ?)", orphans)
+            for table, column in (("edges", "id"), ("orphans", "edge")):
+                write(f"UPDATE {table} SET last_day = MAX(last_day, ?) WHERE {column} = ?", touched)
+
+    def saw(self, name: BatchId, seen: tuple[int, int]) -> None:
+        """A node reported, about the seconds ``seen``."""
+        if self._first_seen.get(name.node, seen[0] + 1) <= seen[0]:
+            return
+        with translated(self.path), transaction(self._connection):
+            self._connection.execute(
+                "INSERT INTO nodes VALUES(?, ?, ?, ?)"
+                " ON CONFLICT(node) DO UPDATE SET first_seen = MIN(first_seen, excluded.first_seen)",
+                (name.node, name.boot, *seen),
+            )
+        self._first_seen[name.node] = seen[0]
+
+    def refuse(self, name: BatchId, losses: list[Loss], now_s: int) -> bool:
+        """Count what was refused of a batch, once; False if that was done before."""
+        with translated(self.path), transaction(self._connection):
+            row = (name.node, name.boot, name.sequence, now_s)
+            added = self._connection.execute("INSERT OR IGNORE INTO refused VALUES(?, ?, ?, ?)", row).rowcount > 0
+            if added:
+                add_losses(self._connection, "refused_losses", name.node, losses)
+        return added
+
+    def register(self, day: int) -> None:
+        """The file of ``day`` exists from now on."""
+        with translated(self.path), transaction(self._connection):
+            self._connection.execute("INSERT OR IGNORE INTO days VALUES(?)", (day,))
+        self.registered.add(day)
+
+    def unregister(self, days: Iterable[int]) -> None:
+        """The files of ``days`` are gone."""
+        days = list(days)
+        with translated(self.path), transaction(self._connection):
+            self._connection.executemany("DELETE FROM days WHERE day = ?", [(day,) for day in days])
+        self.registered.difference_update(days)
+
+    def rolled(self) -> dict[int, int]:
+        """The revision of the facts from which each hour's roll-up was made."""
+        with translated(self.path):
+            return dict(self._connection.execute("SELECT hour, revision FROM rolled"))
+
+    def roll(self, hour: int, day_path: Path) -> None:
+        """Make the roll-up of ``hour`` again from the day's file. Its facts and revision are one snapshot."""
+        with translated(day_path):
+            self._connection.execute("ATTACH DATABASE ? AS day", (uri(day_path, "ro"),))
+        try:
+            with translated(day_path), transaction(self._connection):
+                self._roll(hour)
+        finally:
+            self._connection.execute("DETACH DATABASE day")
+
+    def _roll(self, hour: int) -> None:
+        ask = self._connection.execute
+        start_ns, end_ns = hour * SECONDS_PER_HOUR * _NS, (hour + 1) * SECONDS_PER_HOUR * _NS
+        for table in ("hourly", "hourly_losses", "hourly_observed", "rolled"):
+            ask(f"DELETE FROM {table} WHERE hour = ?", (hour,))
+        ask("INSERT INTO rolled SELECT hour, revision FROM day.hours WHERE hour = ?", (hour,))
+        ask(
+            f"INSERT INTO hourly SELECT hour, edge, {SUMMED_LIST}, MIN(bucket), MAX(bucket)"
+            " FROM day.facts WHERE hour = ? GROUP BY edge",
+            (hour,),
+        )
+        ask(
+            "INSERT INTO hourly_losses SELECT hour, node, hop, probe, reason, SUM(count), SUM(packets),"
+            " SUM(bytes_sent), SUM(bytes_received) FROM day.losses WHERE hour = ? GROUP BY node, hop, probe, reason",
+            (hour,),
+        )
+        ask(
+            "INSERT INTO hourly_observed SELECT ?, node, MAX(start_ns, ?), MIN(end_ns, ?) FROM day.observed"
+            " WHERE start_ns < ? AND end_ns > ?",
+            (hour, start_ns, end_ns, end_ns, start_ns),
+        )
+
+    def raise_floor(self, day: int) -> None:
+        """Refuse days before ``day`` from now on; never goes back."""
+        if day <= self.floor_day:
+            return
+        with translated(self.path), transaction(self._connection):
+            self._connection.execute("UPDATE identity SET value = ? WHERE name = 'floor_day'", (str(day),))
+        self.floor_day = day
+
+    def last_seen(self, day_path: Path) -> None:
+        """Take over from a day's file, which is about to go, when its nodes were last seen."""
+        with translated(day_path):
+            self._connection.execute("ATTACH DATABASE ? AS day", (uri(day_path, "ro"),))
+        try:
+            with translated(day_path), transaction(self._connection):
+                rows = self._connection.execute(
+                    "SELECT node, boot, last_seen FROM day.reports ORDER BY last_seen"
+                ).fetchall()
+                self._connection.executemany(
+                    "UPDATE nodes SET boot = ?2, last_seen = ?3 WHERE node = ?1 AND last_seen < ?3", rows
+                )
+        finally:
+            self._connection.execute("DETACH DATABASE day")
+
+    def prune(self, first_hour: int, first_day: int) -> None:
+        """Forget roll-ups before ``first_hour``, and edges and nodes last seen before ``first_day``."""
+        with translated(self.path):
+            with transaction(self._connection):
+                ask = self._connection.execute
+                for table in ("hourly", "hourly_losses", "hourly_observed", "rolled", "refused_losses"):
+                    ask(f"DELETE FROM {table} WHERE hour < ?", (first_hour,))
+                ask("DELETE FROM refused WHERE at < ?", (first_hour * SECONDS_PER_HOUR,))
+                ask("DELETE FROM edges WHERE last_day < ?", (first_day,))
+                ask("DELETE FROM orphans WHERE last_day < ?", (first_day,))
+            self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+            self._load()
+
+    def nodes_before(self, epoch_s: int) -> set[str]:
+        """Nodes that were last seen before ``epoch_s``, as far as this file knows."""
+        with translated(self.path):
+            rows = self._connection.execute("SELECT node FROM nodes WHERE last_seen < ?", (epoch_s,))
+            return {row[0] for row in rows}
+
+    def forget_nodes(self, silent: set[str]) -> None:
+        """Forget nodes of which nothing is left."""
+        with translated(self.path), transaction(self._connection):
+            self._connection.executemany("DELETE FROM nodes WHERE node = ?", [(node,) for node in silent])
+        for node in silent:
+            self._first_seen.pop(node, None)
+
+    def adopt(self, edges: Iterable[Sequence[str | int]], nodes: Iterable[Sequence[str | int]], floor_day: int) -> None:
+        """Take over rows of ``edges`` and ``nodes`` that were saved from a damaged file."""
+        with translated(self.path):
+            with transaction(self._connection):
+                self._connection.executemany(_ADD_EDGE, edges)
+                self._connection.executemany("INSERT OR IGNORE INTO nodes VALUES(?, ?, ?, ?)", nodes)
+                self._connection.execute("UPDATE identity SET value = ? WHERE name = 'floor_day'", (str(floor_day),))
+            self._load()
+
+    def orphan(self, ids: npt.NDArray[np.int64], day: int) -> None:
+        """Note edges that have facts on ``day`` but no identity."""
+        absent = self._known.unknown(ids)
+        self._commit([], [(e, "", day) for e in absent.tolist()], {})
+        self._known.add(absent, day)
+        self._orphans.update(absent.tolist())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with translated(self.path):
+            self._connection.close()

@@ -1,0 +1,239 @@
+"""Answering questions: each gets its own read-only connection, so that readers wait for nobody and see whole commits.
+
+Days are attached one after the other and added up in a temporary table; a question over a month opens one file at a
+time. This module decides nothing about what an answer means: ``fathom.store.planning`` and ``queries`` do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fathom.errors import UsageError
+from fathom.events.edges import Edge, Workload
+from fathom.store import queries
+from fathom.store.columns import COUNTERS, add, to_sums
+from fathom.store.cursors import Key
+from fathom.store.filters import conditions
+from fathom.store.interface import (
+    MAX_POINTS,
+    SECONDS_PER_HOUR,
+    Coverage,
+    EdgeQuery,
+    EdgeRow,
+    LossRow,
+    NodeRow,
+    SeriesPoint,
+    Window,
+    WorkloadRow,
+)
+from fathom.store.planning import HOURS_PER_DAY, Plan, days_of, hours_of, plan
+from fathom.store.sqlite.files import Layout, connect, translated, uri
+from fathom.store.sqlite.metafile import to_edge
+from fathom.store.stretches import Stretch, coverage
+
+_NS = 1_000_000_000
+_EDGE = len(queries.EDGE)
+_COUNTERS = len(COUNTERS)
+_GROUP = 5
+#: Steps (picked edges times buckets) up to which edges are looked up one by one.
+_FEW_STEPS = 50_000
+
+
+def glob(column: str, pattern: str) -> tuple[str, str]:
+    """SQLite's condition for a pattern in which only ``*`` is special."""
+    return f"{column} GLOB ?", pattern.replace("[", "[[]").replace("?", "[?]")
+
+
+class View:
+    """One question's view of a store."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        with translated(layout.meta):
+            self._connection = connect(layout.meta, "ro")
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._connection.close()
+
+    def _ask(self, text: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with translated(self._layout.meta):
+            return self._connection.execute(text, values).fetchall()
+
+    @contextlib.contextmanager
+    def _day(self, day: int) -> Iterator[sqlite3.Connection]:
+        """The connection, with the tables of ``day`` in reach."""
+        path = self._layout.day(day)
+        with translated(path):
+            if not self._layout.single:
+                self._connection.execute("ATTACH DATABASE ? AS day", (uri(path, "ro"),))
+            try:
+                yield self._connection
+            finally:
+                if not self._layout.single:
+                    self._connection.execute("DETACH DATABASE day")
+
+    def _days(self, window: Window) -> list[int]:
+        inside = days_of(window)
+        return [day for day in self._layout.days() if day in inside]
+
+    def _plan(self, window: Window, *, exact_times: bool = False) -> Plan:
+        hours = hours_of(window)
+        written: dict[int, int] = {}
+        for day in self._days(window):
+            with self._day(day) as connection:
+                rows = connection.execute(
+                    "SELECT hour, revision FROM hours WHERE hour >= ? AND hour < ?",
+                    (max(hours.start, day * HOURS_PER_DAY), min(hours.stop, (day + 1) * HOURS_PER_DAY)),
+                )
+                written.update(rows.fetchall())
+        rolled = self._ask("SELECT hour, revision FROM rolled WHERE hour >= ? AND hour < ?", (hours.start, hours.stop))
+        return plan(window, written, dict(rolled), exact_times=exact_times)
+
+    def _sum(self, query: EdgeQuery) -> None:
+        """Fill the table ``sums`` with what was counted inside the window on the edges that ``query`` selects."""
+        window = {"since": query.window.since_s, "until": query.window.until_s}
+        self._ask(queries.MAKE_SUMS)
+        wanted = conditions(query, glob)
+        picked = 0
+        if wanted:
+            self._ask(queries.MAKE_PICKED)
+            values = [value for _, parameters in wanted for value in parameters]
+            self._ask(queries.pick(text for text, _ in wanted), values)
+            picked = int(self._ask("SELECT COUNT(*) FROM picked")[0][0])
+            if not picked:
+                return
+        plan = self._plan(query.window)
+        for day, hours in plan.facts.items():
+            with self._day(day) as connection:
+                buckets = connection.execute(queries.count_buckets(hours), window).fetchone()[0]
+                few = wanted and picked * buckets <= _FEW_STEPS
+                text = queries.sum_picked_facts(hours) if few else queries.sum_facts(hours, picked=bool(wanted))
+                connection.execute(text, window)
+        if plan.hourly:
+            self._ask(queries.sum_hourly(plan.hourly, picked=bool(wanted)))
+
+    def edges(self, query: EdgeQuery, key: Key | None) -> list[EdgeRow]:
+        """At most ``limit + 1`` edges after ``key``."""
+        self._sum(query)
+        busiest = query.order == "traffic"
+        traffic, edge = key if key and busiest else (2**63 - 1, key[0] if key else 0)
+        values = {"traffic": traffic, "edge": edge, "limit": query.limit + 1}
+        rows = self._ask(queries.EDGES_BY_TRAFFIC if busiest else queries.EDGES_BY_ID, values)
+        return [
+            EdgeRow(row[0], to_edge(row[1 : 1 + _EDGE]), to_sums(row[1 + _EDGE : 1 + _EDGE + _COUNTERS]), *row[-2:])
+            for row in rows
+        ]
+
+    def workloads(self, query: EdgeQuery, key: Key | None) -> list[WorkloadRow]:
+        """At most ``limit + 1`` workloads after ``key``."""
+        self._sum(query)
+        traffic, *who = key or (0, "", "", "", "", "")
+        values = dict(zip(("cluster", "host", "namespace", "kind", "name"), who, strict=True))
+        text = queries.WORKLOADS_BY_TRAFFIC if query.order == "traffic" else queries.WORKLOADS_BY_ID
+        page = {"traffic": traffic, "first": int(key is None), "limit": query.limit + 1}
+        rows = self._ask(text, {**values, **page})
+        return [
+            WorkloadRow(
+                Workload(*row[:_GROUP]),
+                to_sums(row[_GROUP : _GROUP + _COUNTERS]),
+                *row[_GROUP + _COUNTERS :],
+            )
+            for row in rows
+        ]
+
+    def edge(self, edge_id: int) -> Edge | None:
+        """The edge of an id."""
+        rows = self._ask(f"SELECT {', '.join(queries.EDGE)} FROM edges WHERE id = ?", (edge_id,))
+        return to_edge(rows[0]) if rows else None
+
+    def series(self, edge_id: int, window: Window, step_s: int) -> list[SeriesPoint]:
+        """Points of one edge in time order."""
+        if step_s < 1 or (window.until_s - window.since_s) // step_s > MAX_POINTS:
+            raise UsageError(
+                f"a step of {step_s} s gives no series, or one of more than {MAX_POINTS} points",
+                do="give a longer step or a shorter window",
+            )
+        values = {"edge": edge_id, "step": step_s, "since": window.since_s, "until": window.until_s}
+        plan = self._plan(window, exact_times=step_s % SECONDS_PER_HOUR != 0)
+        points: dict[int, Sequence[int]] = {}
+        for day, hours in plan.facts.items():
+            with self._day(day) as connection:
+                _add_points(points, connection.execute(queries.series_facts(hours), values).fetchall())
+        if plan.hourly:
+            _add_points(points, self._ask(queries.series_hourly(plan.hourly), values))
+        return [SeriesPoint(time, to_sums(points[time])) for time in sorted(points)]
+
+    def losses(self, window: Window) -> list[LossRow]:
+        """What was lost inside the window."""
+        values = {"since": window.since_s, "until": window.until_s}
+        hours = hours_of(window)
+        bounds = {**values, "first_hour": hours.start, "end_hour": hours.stop}
+        plan = self._plan(window, exact_times=True)
+        orphans = bool(self._ask("SELECT EXISTS(SELECT 1 FROM orphans)")[0][0])
+        rows = self._ask(queries.REFUSED_LOSSES, bounds)
+        for day, hours_there in plan.facts.items():
+            with self._day(day) as connection:
+                rows += connection.execute(queries.losses("losses", hours_there, inside=True), values)
+                if orphans:
+                    rows += connection.execute(queries.orphaned("facts", hours_there, inside=True), values)
+        if plan.hourly:
+            rows += self._ask(queries.losses("hourly_losses", plan.hourly, inside=False))
+            if orphans:
+                rows += self._ask(queries.orphaned("hourly", plan.hourly, inside=False))
+        totals: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+        for row in rows:
+            totals[row[:4]] = [a + b for a, b in zip(totals[row[:4]], row[4:], strict=True)]
+        return [LossRow(*key, *totals[key]) for key in sorted(totals)]
+
+    def coverage(self, window: Window, grace_s: int) -> Coverage:
+        """How much of the window was observed."""
+        bounds = {"since_ns": window.since_s * _NS, "until_ns": window.until_s * _NS}
+        rows: list[tuple[Any, ...]] = []
+        for day in self._days(window):
+            with self._day(day) as connection:
+                rows += connection.execute(queries.OBSERVED, bounds)
+        plan = self._plan(window, exact_times=True)
+        if plan.hourly:
+            rows += self._ask(queries.hourly_observed(plan.hourly))
+        observed: dict[str, list[Stretch]] = defaultdict(list)
+        for node, start, end in rows:
+            observed[node].append((start, end))
+        known = dict(self._ask("SELECT node, first_seen FROM nodes"))
+        return coverage(window, known, observed, grace_s)
+
+    def nodes(self) -> list[NodeRow]:
+        """All nodes known, by name."""
+        first = {node: (boot, since, last) for node, boot, since, last in self._ask("SELECT * FROM nodes")}
+        latest = {node: (last, boot) for node, (boot, _, last) in first.items()}
+        batches: dict[str, int] = defaultdict(int)
+        for day in self._layout.days():
+            with self._day(day) as connection:
+                for node, boot, last, count in connection.execute("SELECT node, boot, last_seen, batches FROM reports"):
+                    latest[node] = max(latest.get(node, (last, boot)), (last, boot))
+                    batches[node] += count
+        return [
+            NodeRow(node, latest[node][1], first[node][1], latest[node][0], batches[node]) for node in sorted(first)
+        ]
+
+
+def _add_points(points: dict[int, Sequence[int]], rows: Sequence[Sequence[int]]) -> None:
+    for row in rows:
+        time, counters = row[0], row[1:]
+        points[time] = add(points[time], counters) if time in points else counters
+
+
+def edge_key(row: EdgeRow, query: EdgeQuery) -> Key:
+    """Where a page that ends with ``row`` ended."""
+    traffic = row.sums.bytes_sent + row.sums.bytes_received
+    return (traffic, row.id) if query.order == "traffic" else (row.id,)
+
+
+def workload_key(row: WorkloadRow, _query: EdgeQuery) -> Key:
+    """Where a page that ends with ``row`` ended."""
+    w = row.workload
+    return (row.sums.bytes_sent + row.sums.bytes_received, w.cluster, w.node, w.namespace, w.kind, w.name)
