@@ -30,7 +30,7 @@ class EventFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EventsQuestion(msgspec.Struct, frozen=True, tag="events", forbid_unknown_fields=True):
-    """Recent raw events, newest first: wall time in ``[since_ns, until_ns)`` (epoch ns; 0 = open), at most ``limit``."""
+    """Recent raw events, newest first, of wall time in ``[since_ns, until_ns)`` (epoch ns; 0 = open)."""
 
     filter: EventFilter = EventFilter()
     since_ns: int = 0

@@ -1,0 +1,101 @@
+"""Recent and live raw events: found in the rings, rendered only when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fathom.agent.live import Live, Subscriber
+from fathom.agent.matching import Matcher, workloads
+from fathom.agent.questions import EventFilter, EventsAnswer, EventsQuestion
+from fathom.agent.recent import RecentEvents
+from fathom.events.batches import Clock
+from fathom.identity.identities import Identities
+from fathom.identity.workloads import OWN
+
+Event = dict[str, Any]
+Records = npt.NDArray[np.void]
+#: Records, the probe's name and the clock → JSON-ready dicts, one per record.
+Renderer = Callable[[Records, str, Clock], list[Event]]
+#: How many records are looked at together, newest first.
+_BLOCK = 4_096
+
+
+class Events:
+    """Answers about the raw events in ``rings``, made readable by ``render``. Fathom's own are left out."""
+
+    def __init__(self, rings: Sequence[RecentEvents], identities: Identities, live: Live, render: Renderer) -> None:
+        self.live = live
+        self.own_traffic = False
+        self._rings = rings
+        self._identities = identities
+        self._render = render
+        self._matchers: dict[Subscriber, Matcher] = {}
+
+    def answer(self, question: EventsQuestion, now: Clock) -> EventsAnswer:
+        """The newest events that match. Raises UsageError if the filter's address is none."""
+        matcher = Matcher(question.filter)
+        offset = now.wall_ns - now.monotonic_ns
+        rings = [ring for ring in self._rings if matcher.kind(ring.kind)]
+        found = [event for ring in rings for event in self._newest(ring, matcher, question, now)]
+        found.sort(key=lambda event: str(event.get("time", "")), reverse=True)
+        gone = max((ring.overwritten_until_ns for ring in rings), default=0)
+        return EventsAnswer(
+            events=found[: question.limit],
+            truncated=len(found) > question.limit,
+            oldest_ns=gone + offset if gone else 0,
+            overwritten=sum(ring.overwritten for ring in rings),
+        )
+
+    def subscribe(self, wanted: EventFilter) -> Subscriber:
+        """Begin to follow. Raises UsageError if there are too many subscribers or the filter's address is none."""
+        matcher = Matcher(wanted)
+        subscriber = self.live.add(wanted)
+        self._matchers[subscriber] = matcher
+        return subscriber
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """End it."""
+        del self._matchers[subscriber]
+        self.live.remove(subscriber)
+
+    def publish(self, records: Records, kind: str, now: Clock) -> None:
+        """Give new ``records`` to those who follow; what finds no room in a queue is not even rendered."""
+        for subscriber, matcher in self._matchers.items():
+            if matcher.kind(kind) and records.size:
+                events, more = self._select(records, kind, matcher, subscriber.room, now)
+                subscriber.put(events, more)
+
+    def _newest(self, ring: RecentEvents, matcher: Matcher, question: EventsQuestion, now: Clock) -> list[Event]:
+        """Up to one more than ``question.limit`` events of one ring."""
+        offset = now.wall_ns - now.monotonic_ns
+        found: list[Event] = []
+        skip = 0
+        while skip < len(ring) and len(found) <= question.limit:
+            block = ring.newest(skip, _BLOCK)
+            skip += block.size
+            wall = block[ring.clock].astype(np.int64) + offset
+            inside = wall >= question.since_ns
+            if question.until_ns:
+                inside &= wall < question.until_ns
+            found += self._select(block[inside], ring.kind, matcher, question.limit + 1 - len(found), now)[0]
+        return found
+
+    def _select(self, records: Records, kind: str, matcher: Matcher, limit: int, now: Clock) -> tuple[list[Event], int]:
+        """The first ``limit`` of ``records`` that match, and how many more do."""
+        chosen = records[matcher.mask(records, self._identities, now)]
+        if not chosen.size:
+            return [], 0
+        table, numbers = workloads(chosen, self._identities, now)
+        if not self.own_traffic:
+            foreign = numbers != OWN
+            chosen, numbers = chosen[foreign], numbers[foreign]
+        events = self._render(chosen[:limit], kind, now) if chosen.size and limit else []
+        for event, number in zip(events, numbers.tolist(), strict=False):
+            event["probe"] = kind
+            event["node"] = self._identities.node
+            event["workload"], event["workload_kind"] = table[number].name, table[number].kind
+        return events, chosen.size - len(events)

@@ -1,0 +1,173 @@
+"""One turn of the node loop, without any waiting: drain, identify, reduce; at the end of an interval, draft a batch.
+
+Rows of a probe that aggregates in the kernel (``flow``) are read at the end of an interval and belong to it, though
+their last packet may be younger than its end by a tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from fathom.agent.edges import EdgeTable
+from fathom.agent.events import Events
+from fathom.agent.reduce import Dropped, Named, Reducer
+from fathom.agent.sending import Draft
+from fathom.agent.series import NodeSeries
+from fathom.agent.settings import AgentSettings
+from fathom.agent.sink import Sink
+from fathom.agent.sums import Sums
+from fathom.agent.traffic_metrics import TrafficMetrics
+from fathom.agent.walltime import WallTime
+from fathom.agent.watched import Watched
+from fathom.events.batches import Clock, Loss
+from fathom.events.edges import FACT, Edge
+from fathom.identity.identities import Identities
+from fathom.identity.workloads import OTHER, OWN
+
+_NS = 1_000_000_000
+#: Use of a map above which it is read before the interval ends, and of a ring above which the loop turns faster.
+MAP_FULL, RING_FULL = 0.5, 0.25
+#: Probes that count in a map of the kernel and are read once in an interval.
+AGGREGATING = frozenset(("flow",))
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the loop counts about itself."""
+
+    turns: int = 0
+    own_rows: int = 0
+    own_bytes: int = 0
+    merged_workloads: int = 0
+    dropped: dict[str, Dropped] = field(default_factory=dict)
+
+
+class Turns:
+    """The state that a turn changes. ``turn`` is called each tick with the clock of that moment."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        watched: Sequence[Watched],
+        identities: Identities,
+        sink: Sink,
+        events: Events,
+        start: Clock,
+    ) -> None:
+        self.counts = Counts()
+        self.reducer = Reducer(settings.interval_s, settings.max_edges)
+        self.traffic = TrafficMetrics(settings.max_series)
+        self.series = NodeSeries(settings.interval_s, settings.series_s, settings.top_edges)
+        self.wall = WallTime(start)
+        self._settings = settings
+        self._watched = watched
+        self._identities = identities
+        self._sink = sink
+        self._events = events
+        self._bucket = self.reducer.bucket(start.wall_ns)
+        self._told: dict[str, Dropped] = {}
+        self._snapshot_ns = start.monotonic_ns - settings.sockets_interval_s * _NS
+
+    def turn(self, now: Clock, *, last: bool = False) -> Draft | None:
+        """One turn; a draft if an interval ended. ``last``: end them all."""
+        self.counts.turns += 1
+        wall = self.wall.turn(now)
+        bucket = self.reducer.bucket(wall)
+        ended = last or bucket != self._bucket
+        # What was read late belongs to the interval that ends, unless the clock was set back into an older one.
+        end = (self._bucket + self._settings.interval_s) * _NS - 1
+        latest = min(wall, end) if bucket >= self._bucket else wall
+        for watched in self._watched:
+            self._read(watched, now, ended, latest if ended else wall)
+        if ended and (last or now.monotonic_ns - self._snapshot_ns >= self._snapshot_due_ns):
+            self._snapshot_ns = now.monotonic_ns
+            for watched in self._watched:
+                self._count(watched.name, watched.snapshot(), now, latest)
+        if not ended:
+            return None
+        draft = self._draft(now, None if last else bucket)
+        self._bucket = bucket
+        return draft
+
+    @property
+    def _snapshot_due_ns(self) -> int:
+        """A tick less than the setting, so that a late tick does not skip an interval."""
+        return self._settings.sockets_interval_s * _NS - _NS // 2
+
+    def _read(self, watched: Watched, now: Clock, ended: bool, latest: int) -> None:
+        full = watched.look()
+        aggregates = watched.name in AGGREGATING
+        if aggregates and not ended and full < MAP_FULL:
+            return
+        records, rows = watched.drain()
+        self._events.publish(records, watched.name, now)
+        self._count(watched.name, rows, now, latest if aggregates else now.wall_ns)
+
+    def _count(self, probe: str, rows: npt.NDArray[np.void], now: Clock, latest: int) -> None:
+        if not rows.size:
+            return
+        table, numbers = self._identities.resolve(rows, now)
+        own = numbers == OWN
+        if not self._settings.own_traffic and own.any():
+            mine = rows[own]
+            self.counts.own_rows += mine.size
+            self.counts.own_bytes += int(mine["bytes_sent"].sum() + mine["bytes_received"].sum())
+            rows, numbers = rows[~own], numbers[~own]
+        self.counts.merged_workloads += int((numbers == OTHER).sum())
+        named = Named(table, numbers, self._identities.workloads.keys)
+        dropped = self.reducer.add(rows, named, self.wall.offset_ns, latest)
+        if dropped.count:
+            self.counts.dropped[probe] = self.counts.dropped.get(probe, Dropped()) + dropped
+
+    def _draft(self, now: Clock, current: int | None) -> Draft:
+        edges = self.reducer.edges
+        facts: list[npt.NDArray[np.void]] = []
+        told: list[Edge | None] = []
+        for sums in self.reducer.close(current):
+            self.traffic.close(sums, edges, now.monotonic_ns // _NS)
+            rows, made = _facts(sums, edges)
+            self.series.add(sums.bucket, rows, made)
+            facts.append(rows)
+            known = self._sink.known(rows["edge"].astype(np.int64))
+            told += [None if there else edge for edge, there in zip(made, known.tolist(), strict=True)]
+        losses = [loss for watched in self._watched for loss in watched.losses(self._bucket)]
+        draft = Draft(
+            clock=now,
+            bucket=self._bucket,
+            facts=np.concatenate(facts) if facts else np.zeros(0, FACT),
+            edges=tuple(told),
+            losses=(*losses, *self._own_losses()),
+            observed=self.wall.take(now.wall_ns),
+        )
+        self.reducer.tidy()
+        return draft
+
+    def _own_losses(self) -> list[Loss]:
+        losses = []
+        for probe, total in self.counts.dropped.items():
+            fresh = total - self._told.get(probe, Dropped())
+            if fresh.count:
+                losses.append(
+                    Loss(
+                        self._bucket,
+                        "agent",
+                        probe,
+                        "edges_full",
+                        fresh.count,
+                        fresh.packets,
+                        fresh.bytes_sent,
+                        fresh.bytes_received,
+                    )
+                )
+        self._told = dict(self.counts.dropped)
+        return losses
+
+
+def _facts(sums: Sums, edges: EdgeTable) -> tuple[npt.NDArray[np.void], list[Edge]]:
+    numbers = sums.numbers()
+    made, ids = edges.told(numbers)
+    return sums.facts(numbers, ids), made

@@ -1,0 +1,105 @@
+"""One probe as the loop sees it: read, remembered, its losses told once, and set aside if the kernel fails it.
+
+A probe that fails does not stop the others; it is not read again, and status says why.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from fathom.agent.recent import RecentEvents
+from fathom.errors import FathomError
+from fathom.events.batches import Loss
+from fathom.events.observations import OBSERVATION
+
+if TYPE_CHECKING:
+    from fathom.probes.probe import Probe
+
+_LOG = logging.getLogger(__name__)
+Records = npt.NDArray[np.void]
+
+
+class Watched:
+    """A probe, its recent events (``recent_bytes`` of them) and what was told of its losses."""
+
+    def __init__(self, probe: Probe, recent_bytes: int) -> None:
+        self.probe = probe
+        self.name = probe.name
+        self.recent = RecentEvents(probe.name, recent_bytes)
+        self.records = 0
+        self.fill = 0.0
+        self.failure = ""
+        self._told: dict[str, tuple[int, int, int, int]] = {}
+
+    @property
+    def attached(self) -> bool:
+        """Whether the probe is read."""
+        return not self.failure
+
+    def look(self) -> float:
+        """How full the probe's ring or map is or was since the last drain, 0 to 1."""
+        try:
+            self.fill = self.probe.fill() if self.attached else 0.0
+        except (FathomError, OSError) as error:
+            self._fail(error)
+        return self.fill
+
+    def drain(self) -> tuple[Records, Records]:
+        """What came since the last call: raw records, and observations (dtype ``OBSERVATION``)."""
+        if self.failure:
+            return _NOTHING
+        try:
+            records = self.probe.drain()
+            observations = self.probe.observe(records) if records.size else _NOTHING[1]
+        except (FathomError, OSError) as error:
+            self._fail(error)
+            return _NOTHING
+        self.records += records.size
+        self.recent.add(records)
+        return records, observations
+
+    def snapshot(self) -> Records:
+        """What open connections carried since they were last told (dtype ``OBSERVATION``)."""
+        if self.failure:
+            return _NOTHING[1]
+        try:
+            return self.probe.snapshot()
+        except (FathomError, OSError) as error:
+            self._fail(error)
+            return _NOTHING[1]
+
+    def totals(self) -> dict[str, tuple[int, int, int, int]]:
+        """Losses since the probe was opened, by reason: count, packets, bytes sent, bytes received."""
+        if self.failure:
+            return self._told
+        try:
+            return {
+                reason: (loss.count, loss.packets, loss.bytes_sent, loss.bytes_received)
+                for reason, loss in self.probe.losses().items()
+            }
+        except (FathomError, OSError) as error:
+            self._fail(error)
+            return self._told
+
+    def losses(self, bucket: int) -> list[Loss]:
+        """What was lost since the last call, as losses of ``bucket``."""
+        fresh: list[Loss] = []
+        totals = self.totals()
+        for reason, now in totals.items():
+            before = self._told.get(reason, (0, 0, 0, 0))
+            count, packets, sent, received = (a - b for a, b in zip(now, before, strict=True))
+            if count or packets or sent or received:
+                fresh.append(Loss(bucket, "kernel", self.name, reason, count, packets, sent, received))
+        self._told = totals
+        return fresh
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = str(error) or type(error).__name__
+        _LOG.error("probe %s is set aside: %s", self.name, self.failure)
+
+
+_NOTHING: tuple[Records, Records] = (np.zeros(0, OBSERVATION), np.zeros(0, OBSERVATION))
