@@ -133,6 +133,10 @@ class Edges(Answer[Edge], frozen=True, kw_only=True):
     """A page of edges."""
 
 
+class EdgeAnswer(Answer[Edge], frozen=True, kw_only=True):
+    """One edge: `items` holds exactly one; its counters are 0 if nothing was counted on it in the window."""
+
+
 class Workload(Struct, frozen=True, kw_only=True):
     """A workload with all that was counted on its edges."""
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fathom.link.channels import is_loopback, split_address
 from fathom.server import problems
 from fathom.server.failures import Failures
 from fathom.server.keys import Keys
@@ -35,12 +36,11 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware; see the module. ``hosts``: names that the Host header may hold, None for every name."""
+    """ASGI middleware; see the module."""
 
-    def __init__(
-        self, app: ASGIApp, settings: ServerSettings, keys: Keys, meters: Meters, hosts: frozenset[str] | None
-    ) -> None:
-        self._app, self._settings, self._keys, self._meters, self._hosts = app, settings, keys, meters, hosts
+    def __init__(self, app: ASGIApp, settings: ServerSettings, keys: Keys, meters: Meters) -> None:
+        self._app, self._settings, self._keys, self._meters = app, settings, keys, meters
+        self._hosts = Hosts(settings)
         self._failures = Failures(settings.max_failures, time.monotonic)
         self._working = 0
 
@@ -94,10 +94,7 @@ class Guard:
 
     def _check_host(self, headers: Headers) -> None:
         """A page on the web can make its own name point to 127.0.0.1; its Host header still says its name."""
-        if self._hosts is None:
-            return
-        host = _host(headers.get("host", ""))
-        if host in self._hosts or host == "localhost" or _is_loopback(host):
+        if self._hosts.answer_to(headers.get("host", "")):
             return
         raise ProblemError(
             421,
@@ -172,10 +169,21 @@ class Guard:
         return bounded
 
 
-def allowed_hosts(host: str, names: str) -> frozenset[str] | None:
-    """Which names a server that listens on ``host`` answers to, ``names`` (with commas) among them; None: every name."""
-    given = frozenset(name.strip().lower() for name in names.split(",") if name.strip())
-    return given if given or _is_loopback(host) or host == "localhost" else None
+class Hosts:
+    """Which Host headers are taken. On loopback: loopback's own, and the names in ``ServerSettings.hosts``. Elsewhere:
+    every name, or, when names are set, those and addresses, which no page can make its own."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        host, _ = split_address(settings.listen)
+        self._names = frozenset(name.strip().lower() for name in settings.hosts.split(",") if name.strip())
+        self._local = is_loopback(host)
+
+    def answer_to(self, header: str) -> bool:
+        """Whether a request with this Host header is answered."""
+        host = _host(header)
+        if is_loopback(host) or host in self._names:
+            return True
+        return not self._local and (not self._names or _is_address(host))
 
 
 def _host(header: str) -> str:
@@ -185,11 +193,12 @@ def _host(header: str) -> str:
     return header.partition(":")[0].lower().rstrip(".")
 
 
-def _is_loopback(host: str) -> bool:
+def _is_address(host: str) -> bool:
     try:
-        return ip_address(host).is_loopback
+        ip_address(host)
     except ValueError:
         return False
+    return True
 
 
 def _route(scope: Scope) -> str:

@@ -1,0 +1,118 @@
+"""The reference of REST, for people: the OpenAPI document as a page, in Markdown (docs) and in HTML (``/docs``).
+
+``python -m fathom.server.reference`` prints the Markdown page. No script, and nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+Spec = dict[str, Any]
+
+
+def markdown(spec: Spec) -> str:
+    """The page as Markdown."""
+    lines: list[str] = ["# REST", "", "Made from the server's OpenAPI document (`/openapi.json`); do not edit.", ""]
+    lines += [spec["info"]["description"].strip(), ""]
+    for path, operation in _operations(spec):
+        lines += [f"## GET {path}", "", operation.get("description", operation["summary"]), ""]
+        if parameters := operation.get("parameters"):
+            lines += ["| parameter | type | default | meaning |", "| --- | --- | --- | --- |"]
+            lines += [
+                f"| `{p['name']}` | {_type(p['schema'])} | {_default(p['schema'])} | {_meaning(p)} |"
+                for p in parameters
+            ]
+            lines.append("")
+        for status, response in operation["responses"].items():
+            lines.append(f"- **{status}** {response['description']}")
+        lines += ["", "```", _example(operation), "```", ""]
+    lines += ["# Types", ""]
+    for name, schema in sorted(spec["components"]["schemas"].items()):
+        lines += [
+            f"## {name}",
+            "",
+            schema.get("description", ""),
+            "",
+            "| field | type | meaning |",
+            "| --- | --- | --- |",
+        ]
+        lines += [
+            f"| `{field}` | {_type(of)} | {_cell(of.get('description', ''))} |"
+            for field, of in schema["properties"].items()
+        ]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def html(spec: Spec) -> str:
+    """The page as HTML."""
+    body = [f"<h1>Fathom REST</h1><pre>{escape(spec['info']['description'])}</pre>"]
+    for path, operation in _operations(spec):
+        rows = "".join(
+            f"<tr><td><code>{escape(p['name'])}</code><td>{escape(_type(p['schema']))}<td>{escape(_default(p['schema']))}"
+            f"<td>{escape(_meaning(p))}"
+            for p in operation.get("parameters", ())
+        )
+        answers = "".join(
+            f"<li><b>{escape(status)}</b> {escape(response['description'])}"
+            for status, response in operation["responses"].items()
+        )
+        body.append(
+            f"<h2>GET {escape(path)}</h2><p>{escape(operation.get('description', ''))}</p>"
+            f"<table>{rows}</table><ul>{answers}</ul><pre>{escape(_example(operation))}</pre>"
+        )
+    style = "body{font:16px sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
+    style += "td{padding:0 1em 0 0;vertical-align:top}pre{background:#8881;padding:1em;overflow:auto}:root{color-scheme:light dark}"
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Fathom REST</title><style>{style}</style>'
+    return head + "".join(body)
+
+
+def _operations(spec: Spec) -> Iterator[tuple[str, Spec]]:
+    for path, methods in spec["paths"].items():
+        yield path, methods["get"]
+
+
+def _example(operation: Spec) -> str:
+    content = next(iter(operation["responses"]["200"]["content"].values()))
+    example = content["example"]
+    return example if isinstance(example, str) else json.dumps(example, indent=1, ensure_ascii=False)
+
+
+def _type(schema: Spec) -> str:
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "anyOf" in schema:
+        return " or ".join(_type(option) for option in schema["anyOf"])
+    if "enum" in schema:
+        return ", ".join(repr(str(word)) for word in schema["enum"])
+    if schema.get("type") == "array":
+        return f"list of {_type(schema['items'])}"
+    return str(schema.get("type", "any"))
+
+
+def _default(schema: Spec) -> str:
+    return json.dumps(schema["default"]) if schema.get("default") not in (None, "") else ""
+
+
+def _meaning(parameter: Spec) -> str:
+    text = parameter.get("description") or parameter["schema"].get("description", "")
+    return _cell(str(text))
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def main() -> None:
+    """Print the Markdown page."""
+    from fathom.server.app import documented
+
+    sys.stdout.write(markdown(documented()))
+
+
+if __name__ == "__main__":
+    main()
