@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The kernel's types, only the fields in use. CO-RE relocates each access to where the running kernel has the field, so
- * the order here means nothing. Constants are those of the kernel's own headers, which user space cannot include.
+ * The kernel's types, only the fields in use. CO-RE relocates each access to where the running
+ * kernel has the field, so the order here means nothing. Constants are those of the kernel's own
+ * headers, which user space cannot include.
  */
 #ifndef FATHOM_KERNEL_H
 #define FATHOM_KERNEL_H
@@ -33,7 +34,8 @@ enum tcp_state {
 	TCP_NEW_SYN_RECV,
 };
 
-#define SOCK_DONE 1 /* bit of sk_flags, include/net/sock.h: tcp_fin() sets it when the peer's FIN came */
+#define SOCK_DONE                                                                                  \
+	1 /* bit of sk_flags, include/net/sock.h: tcp_fin() sets it when the peer's FIN came */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -56,7 +58,8 @@ struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
 
-/* Before 5.15 (8520e224f547, "bpf, cgroups: Fix cgroup v2 fallback on v1/v2 mixed mode") the pointer shared a word. */
+/* Before 5.15 (8520e224f547, "bpf, cgroups: Fix cgroup v2 fallback on v1/v2 mixed mode") the
+ * pointer shared a word. */
 struct sock_cgroup_data___old {
 	__u64 val;
 };

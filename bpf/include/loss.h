@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Rings and maps that count what they refuse. RING and its reserve are the only way to a ring buffer, BOUNDED and its
- * insert the only way to a map that can be full, so that nobody can forget to count.
+ * Rings and maps that count what they refuse. RING and its reserve are the only way to a ring
+ * buffer, BOUNDED and its insert the only way to a map that can be full, so that nobody can forget
+ * to count.
  *
- *   RING(tcp_events, struct tcp_event, 1 << 20);          the ring, the loss counters, and the anchor of the struct
- *   e = RESERVE(tcp_events);                              NULL when full: then call REFUSE(tcp_events, what it carried)
- *   SUBMIT(e);
+ *   RING(tcp_events, struct tcp_event, 1 << 20);          the ring, the loss counters, and the
+ * anchor of the struct e = RESERVE(tcp_events);                              NULL when full: then
+ * call REFUSE(tcp_events, what it carried) SUBMIT(e);
  */
 #ifndef FATHOM_LOSS_H
 #define FATHOM_LOSS_H
@@ -29,7 +30,8 @@ struct refused {
 		__type(value, struct refused);                                                     \
 	} name SEC(".maps")
 
-/* The anchor keeps the record's struct in BTF: one that is used through a local pointer only is left out. */
+/* The anchor keeps the record's struct in BTF: one that is used through a local pointer only is
+ * left out. */
 #define RING(name, record, bytes)                                                                  \
 	struct {                                                                                   \
 		__uint(type, BPF_MAP_TYPE_RINGBUF);                                                \
@@ -37,6 +39,9 @@ struct refused {
 	} name SEC(".maps");                                                                       \
 	LOSS_COUNTER(name##_refused);                                                              \
 	const record *name##_record __attribute__((unused))
+
+/* The same for an enum whose constants user space wants by name. */
+#define NAMED(enumeration) const enum enumeration *enumeration##_anchor __attribute__((unused))
 
 #define RESERVE(name) bpf_ringbuf_reserve(&name, sizeof(*name##_record), 0)
 

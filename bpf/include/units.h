@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Units as types. The names survive in BTF, so that user space knows the unit of every field. Base units only. */
+/* Units as types. The names survive in BTF, so that user space knows the unit of every field. Base
+ * units only. */
 #ifndef FATHOM_UNITS_H
 #define FATHOM_UNITS_H
 
@@ -8,6 +9,8 @@
 typedef __u64 ns_t;	 /* nanoseconds: a stretch, or a moment of CLOCK_MONOTONIC */
 typedef __u64 bytes_t;	 /* bytes */
 typedef __u64 count_t;	 /* how many */
+typedef __u32 packets_t; /* packets of one connection */
+typedef __u32 us_t;	 /* microseconds, where the kernel keeps nothing finer */
 typedef __u64 cgroup_t;	 /* cgroup id: the inode number of its directory in cgroup2 */
 typedef __u64 socket_t;	 /* names a socket while it lives */
 typedef __u32 netns_t;	 /* inode number of a network namespace */

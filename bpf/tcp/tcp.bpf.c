@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * TCP connections from the state machine: one event when one is established, one when it closed, one when it failed.
+ * TCP connections from the state machine: one event when one is established, one when it closed,
+ * one when it failed.
  *
- * Everything hangs on one tracepoint, inet_sock_set_state. A second, tcp_destroy_sock, is there for sockets that died
- * by reset or timeout while nobody looked: their event waits for the process that closes the file, since only then is
- * it known whose connection it was.
+ * Everything hangs on one tracepoint, inet_sock_set_state. A second, tcp_destroy_sock, is there for
+ * sockets that died by reset or timeout while nobody looked: their event waits for the process that
+ * closes the file, since only then is it known whose connection it was.
  */
 #include "tcp.h"
 #include <asm/errno.h>
 
 char LICENSE[] SEC("license") = "GPL";
 
+NAMED(tcp_event_kind);
+NAMED(tcp_event_direction);
+NAMED(tcp_event_reason);
+NAMED(tcp_event_owner_source);
 RING(tcp_events, struct tcp_event, 1 << 22);
-BOUNDED(tcp_sockets, BPF_MAP_TYPE_HASH, __u64, struct tcp_socket, 16384);
 LOSS_COUNTER(tcp_untracked_refused);
 BOUNDED(tcp_refusals, BPF_MAP_TYPE_PERCPU_HASH, struct tcp_refused_key, struct refused, 1024);
 
@@ -63,9 +67,9 @@ static __always_inline void put_addresses(struct tcp_event *e, const struct sock
 }
 
 /*
- * Payload as send and recv count it. The kernel's bytes_sent holds retransmissions, and bytes_received the peer's FIN.
- * What the program handed over and a reset cut off never left: it is what write_seq is ahead of snd_nxt, less our own
- * FIN where that was queued too.
+ * Payload as send and recv count it. The kernel's bytes_sent holds retransmissions, and
+ * bytes_received the peer's FIN. What the program handed over and a reset cut off never left: it is
+ * what write_seq is ahead of snd_nxt, less our own FIN where that was queued too.
  */
 static __always_inline bytes_t payload_sent(const struct tcp_sock *tp, int state)
 {
@@ -86,7 +90,8 @@ static __always_inline bytes_t payload_received(const struct tcp_sock *tp, const
 	return received;
 }
 
-/* The ring is full: count who lost what, by name if there is room for another name, else in total only. */
+/* The ring is full: count who lost what, by name if there is room for another name, else in total
+ * only. */
 static __always_inline void refuse_event(const struct tcp_refused_key *key, bytes_t sent,
 					 bytes_t received)
 {
@@ -135,10 +140,10 @@ static __always_inline void emit(const struct sock *sk, const struct tcp_sock *t
 	e = RESERVE(tcp_events);
 	if (!e) {
 		struct tcp_refused_key key = {
-			.cgroup = s->owner.cgroup,
-			.kind = kind,
-			.direction = s->direction,
-			.reason = reason,
+		    .cgroup = s->owner.cgroup,
+		    .kind = kind,
+		    .direction = s->direction,
+		    .reason = reason,
 		};
 
 		refuse_event(&key, sent - s->told_sent, received - s->told_received);
@@ -160,7 +165,7 @@ static __always_inline void emit(const struct sock *sk, const struct tcp_sock *t
 	e->packets_sent = tp->segs_out;
 	e->packets_received = tp->segs_in;
 	e->retransmits = tp->total_retrans;
-	e->srtt_us = tp->srtt_us >> 3;
+	e->srtt = tp->srtt_us >> 3;
 	e->local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
 	e->remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
 	e->kind = kind;
@@ -180,7 +185,8 @@ static __always_inline void begin(__u64 key)
 			       .direction = TCP_EVENT_DIRECTION_EGRESS};
 
 	own(&s.owner, TCP_EVENT_OWNER_SOURCE_CONNECT);
-	/* Two events will be missing: how it began and how it ended. Its bytes are counted at its close. */
+	/* Two events will be missing: how it began and how it ended. Its bytes are counted at its
+	 * close. */
 	if (bpf_map_update_elem(&tcp_sockets, &key, &s, BPF_ANY))
 		REFUSE(tcp_sockets, 0, 0, 0);
 }
@@ -204,8 +210,9 @@ static __always_inline void establish(const struct sock *sk, __u64 key, int befo
 	if (before != TCP_SYN_RECV)
 		return; /* its connect was refused by a full map, and counted there */
 	/*
-	 * The third packet of the handshake: whatever runs now is not the server. Its cgroup so far is that of the
-	 * listener's creator, its latency what the kernel made of the SYN and its answer.
+	 * The third packet of the handshake: whatever runs now is not the server. Its cgroup so far
+	 * is that of the listener's creator, its latency what the kernel made of the SYN and its
+	 * answer.
 	 */
 	accepted.opened = now;
 	accepted.latency = (ns_t)(tp->srtt_us >> 3) * 1000;
@@ -217,12 +224,6 @@ static __always_inline void establish(const struct sock *sk, __u64 key, int befo
 		return;
 	}
 	emit(sk, tp, &accepted, now, TCP_EVENT_KIND_ESTABLISHED, 0);
-}
-
-static __always_inline bool owner_unknown(const struct tcp_socket *s)
-{
-	return s->owner.source == TCP_EVENT_OWNER_SOURCE_LISTENER ||
-	       s->owner.source == TCP_EVENT_OWNER_SOURCE_UNKNOWN;
 }
 
 /* close or shutdown was called on an open connection: process context, its owner's. */
@@ -244,9 +245,11 @@ static __always_inline void closed(const struct sock *sk, __u64 key, int before)
 		return;
 	s = bpf_map_lookup_elem(&tcp_sockets, &key);
 	if (!s) {
-		/* Untracked: the map was full when it opened. What it carried is counted as lost. */
+		/* Untracked: the map was full when it opened. What it carried is counted as lost.
+		 */
 		if (before != TCP_SYN_SENT)
-			REFUSE(tcp_untracked, 0, payload_sent(tp, before), payload_received(tp, sk));
+			REFUSE(tcp_untracked, 0, payload_sent(tp, before),
+			       payload_received(tp, sk));
 		return;
 	}
 	if (owner_unknown(s)) {

@@ -11,6 +11,8 @@ enum tcp_event_kind {
 	TCP_EVENT_KIND_ESTABLISHED = 1,
 	TCP_EVENT_KIND_CLOSED,
 	TCP_EVENT_KIND_FAILED,
+	TCP_EVENT_KIND_OPEN,	  /* a row of the iterator: a connection that is open now */
+	TCP_EVENT_KIND_LISTENING, /* a row of the iterator: a listener */
 };
 
 enum tcp_event_direction {
@@ -48,25 +50,24 @@ struct owner {
 
 /* The state of a socket between its events. */
 struct tcp_socket {
-	ns_t opened;	    /* connect was called, or the handshake ended, or the iterator met it */
-	ns_t latency;	    /* of the handshake; 0 where it was not seen */
-	bytes_t told_sent;  /* what user space was told already by the iterator */
+	ns_t opened;	   /* connect was called, or the handshake ended, or the iterator met it */
+	ns_t latency;	   /* of the handshake; 0 where it was not seen */
+	bytes_t told_sent; /* what user space was told already by the iterator */
 	bytes_t told_received;
 	struct owner owner;
-	__u32 told_packets_sent;
-	__u32 told_packets_received;
-	__u32 told_retransmits;
 	enum_t direction;
-	__u8 told;	    /* the connection itself was told by the iterator */
-	__u8 before;	    /* it existed before the probe */
-	__u8 held;	    /* closed; its event waits for the process that closes the file */
+	__u8 told;   /* the connection itself was told by the iterator */
+	__u8 before; /* it existed before the probe */
+	__u8 held;   /* not 0: the state it died in; its event waits for the process that closes the
+			file */
+	__u8 pad[4];
 };
 
 /* One record of the ring, and one row of the iterator. */
 struct tcp_event {
 	ns_t time;
-	ns_t opened;	/* with socket, names the connection */
-	ns_t latency;	/* of the handshake; of a failure, until it failed; 0 where it was not seen */
+	ns_t opened;  /* with socket, names the connection */
+	ns_t latency; /* of the handshake; of a failure, until it failed; 0 where it was not seen */
 	bytes_t bytes_sent;	/* payload that the program handed over */
 	bytes_t bytes_received; /* payload that the kernel took in order */
 	bytes_t told_sent;	/* of these, told by earlier rows of the iterator */
@@ -78,10 +79,10 @@ struct tcp_event {
 	address_t remote;
 	netns_t netns;
 	process_t pid;
-	__u32 packets_sent;
-	__u32 packets_received;
-	__u32 retransmits;
-	__u32 srtt_us;
+	packets_t packets_sent;
+	packets_t packets_received;
+	packets_t retransmits;
+	us_t srtt;
 	port_t local_port;
 	port_t remote_port;
 	enum_t family; /* 4 or 6; a v4-mapped socket is 4 */
@@ -94,6 +95,8 @@ struct tcp_event {
 	__u8 pad[5];
 };
 
+BOUNDED(tcp_sockets, BPF_MAP_TYPE_HASH, __u64, struct tcp_socket, 16384);
+
 /* What a ring that was full refused, by whom and how: totals stay exact when events are lost. */
 struct tcp_refused_key {
 	cgroup_t cgroup;
@@ -102,6 +105,12 @@ struct tcp_refused_key {
 	enum_t reason;
 	__u8 pad[5];
 };
+
+static __always_inline bool owner_unknown(const struct tcp_socket *s)
+{
+	return s->owner.source == TCP_EVENT_OWNER_SOURCE_LISTENER ||
+	       s->owner.source == TCP_EVENT_OWNER_SOURCE_UNKNOWN;
+}
 
 static __always_inline void put_ipv4(address_t *to, __be32 address)
 {
