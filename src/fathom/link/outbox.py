@@ -22,7 +22,7 @@ import numpy as np
 from fathom.errors import TemporaryError, WireError
 from fathom.events.batches import Batch, BatchId, Clock, Loss
 from fathom.events.edges import Edge
-from fathom.link.spool import Key, Spool, Stored, size_on_disk
+from fathom.link.spool import BLOCK, Key, Spool, Stored, size_on_disk
 from fathom.wire import batches as wire
 
 _LOG = logging.getLogger(__name__)
@@ -93,6 +93,9 @@ class Outbox:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def __contains__(self, item: Item) -> bool:
+        return self._items.get((item.key.boot, item.key.sequence)) is item
 
     def put(self, batch: Batch) -> None:
         """Keep ``batch``, with losses that are still owed. When this returns, it survives the death of the process
@@ -208,14 +211,23 @@ class Outbox:
         self._drop_oldest(lambda: self.memory_bytes > limit, lambda item: not item.on_disk, "disk_refused")
 
     def _drop_oldest(self, above: Callable[[], bool], where: Callable[[Item], bool], reason: str) -> None:
-        if not above():
-            return
+        """Let the oldest facts go until ``above`` is no longer so; as few as possible.
+
+        A tombstone takes a block. Where the batch took no more, only folding it with an earlier one gives room.
+        """
+        items = [item for item in self._items.values() if where(item)]
+        earlier: Item | None = None
         try:
-            for item in [item for item in self._items.values() if where(item) and not item.tombstone]:
+            for item in items:
                 if not above():
                     return
-                self._bury(item, "spool", reason)
-            for item, following in pairwise([item for item in self._items.values() if where(item)]):
+                small = item.stored.size <= BLOCK
+                if not item.tombstone:
+                    self._bury(item, "spool", reason)
+                    if small and earlier and above():
+                        self._fold(earlier, item)
+                earlier = item
+            for item, following in pairwise(item for item in items if item in self):
                 if not above():
                     return
                 self._fold(item, following)

@@ -22,7 +22,8 @@ from fathom.errors import UsageError, WireError
 
 _MAGIC = b"FATHOMB1"
 _HEADER = struct.Struct("<8sII16s")  # magic, bytes of the head, bytes of the edges, BLAKE2b-128 of both
-_BLOCK = 4096
+#: What a file takes on disk is counted in blocks of this many bytes.
+BLOCK = 4096
 _NAME = re.compile(r"(\d{8})-(\d{19})-([0-9A-Za-z]{1,64})-(\d{1,12})-(\d{1,12})\.batch")
 
 
@@ -52,7 +53,7 @@ class Stored:
 
 def size_on_disk(length: int) -> int:
     """Bytes that a payload of ``length`` bytes takes on disk: whole blocks."""
-    return -(-(length + _HEADER.size) // _BLOCK) * _BLOCK
+    return -(-(length + _HEADER.size) // BLOCK) * BLOCK
 
 
 class Spool:
