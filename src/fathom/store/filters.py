@@ -49,6 +49,8 @@ def check(query: EdgeQuery) -> None:
         raise UsageError(f"verdict is {query.verdict!r}", do=f"use one of: {', '.join(_VERDICTS)}")
     if query.port is not None and not 0 <= query.port <= 65_535:
         raise UsageError(f"port is {query.port}", do="give a port from 0 to 65535")
+    if query.id is not None and not 0 <= query.id < 2**63:
+        raise UsageError(f"id is {query.id}", do="give the id of an edge as it was told")
     for name in ("workload", "peer", "protocol", "node"):
         text = getattr(query, name)
         if len(text) > _LONGEST or not _is_text(text):
@@ -74,6 +76,8 @@ def conditions(query: EdgeQuery, matcher: Matcher) -> list[Condition]:
         found.append(("protocol = ?", [_PROTOCOLS.get(query.protocol.lower(), query.protocol)]))
     if query.port is not None:
         found.append(("port = ?", [query.port]))
+    if query.id is not None:
+        found.append(("id = ?", [query.id]))
     for column in ("direction", "verdict", "node"):
         if value := getattr(query, column):
             found.append((f"{column} = ?", [value]))

@@ -36,8 +36,9 @@ class EdgeQuery(msgspec.Struct, frozen=True):
 
     ``workload`` is ``name``, ``kind/name`` or ``namespace/kind/name``; ``peer`` is a peer's name, an address or a
     network in CIDR form. In names ``*`` stands for any text; upper and lower case differ. ``order`` ``traffic`` gives
-    the busiest first (bytes sent and received, then id), ``id`` the order of ids. ``limit`` is 1 to ``MAX_LIMIT``.
-    ``cursor`` is a page's ``next_cursor``: it also holds the window of the first page, which replaces ``window``.
+    the busiest first (bytes sent and received, then id), ``id`` the order of ids. ``id`` is one edge's.
+    ``limit`` is 1 to ``MAX_LIMIT``. ``cursor`` is a page's ``next_cursor``: it also holds the window of the first page,
+    which replaces ``window``.
     """
 
     window: Window
@@ -48,6 +49,7 @@ class EdgeQuery(msgspec.Struct, frozen=True):
     direction: str = ""
     verdict: str = ""
     node: str = ""
+    id: int | None = None
     limit: int = 100
     cursor: str = ""
     order: Order = "id"
@@ -147,8 +149,8 @@ class LossRow(msgspec.Struct, frozen=True):
     """What was not counted where it belongs, by hop, probe, reason and node; see ``fathom.events.batches.Loss``.
 
     The store's own reasons have hop ``server``: ``too_old`` (older than the retention), ``clock_ahead`` (more than a
-    day in the future), ``edges_full`` (bound on edges reached), ``edge_unknown`` (kept, but who it was is not known
-    yet); ``count`` is in facts there.
+    day in the future), ``edges_full`` (bound on edges reached), ``edge_unknown`` (kept, but who it was was lost with a
+    damaged file and was not told again yet; no node); ``count`` is in facts there.
     """
 
     hop: str
@@ -200,8 +202,9 @@ class Store(Protocol):
     def write(self, batch: Batch) -> bool:
         """Keep ``batch``; returns after the commit, ``False`` if all of it was there before.
 
-        Raises WireError if the batch makes no sense (it never will: do not send it again) and StoreBusy if it could
-        not be written now (send the same batch again: what was written of it will not be counted twice).
+        Raises WireError if the batch makes no sense (it never will: do not send it again), EdgeMissing if a fact's edge
+        was never told (send the same batch with all its edges), and StoreBusy if it could not be written now (send the
+        same batch again: what was written of it will not be counted twice).
         """
         ...
 

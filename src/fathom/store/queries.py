@@ -139,11 +139,12 @@ REFUSED_LOSSES = (
 
 
 def orphaned(table: str, hours: Iterable[int], *, inside: bool) -> str:
-    """What is kept of edges whose identity is not known, by node, from ``facts`` or ``hourly``."""
+    """What is kept of edges whose identity was lost, from ``facts`` or ``hourly``; their node is not known either."""
     return (
-        "SELECT 'server', '', 'edge_unknown', orphans.node, COUNT(*), SUM(packets_sent + packets_received),"
+        "SELECT 'server', '', 'edge_unknown', '', COUNT(*), SUM(packets_sent + packets_received),"
         f" SUM(bytes_sent), SUM(bytes_received) FROM {table} JOIN orphans ON orphans.edge = {table}.edge"
-        f" WHERE hour IN {hours_in(hours)}{' AND ' + _INSIDE if inside else ''} GROUP BY orphans.node"
+        f" WHERE hour IN {hours_in(hours)}{' AND ' + _INSIDE if inside else ''}"
+        " HAVING COUNT(*) > 0"
     )
 
 

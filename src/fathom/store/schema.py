@@ -45,8 +45,8 @@ _META = (
     "CREATE INDEX edges_peer ON edges(peer)",
     "CREATE INDEX edges_peer_key ON edges(peer_key)",
     "CREATE INDEX edges_last_day ON edges(last_day)",
-    # Edges that have facts, but whose identity has not come yet.
-    "CREATE TABLE orphans(edge INTEGER PRIMARY KEY, node TEXT NOT NULL, last_day INTEGER NOT NULL) STRICT",
+    # Edges that have facts, but whose identity was lost with a damaged file and has not come again yet.
+    "CREATE TABLE orphans(edge INTEGER PRIMARY KEY, last_day INTEGER NOT NULL) STRICT",
     "CREATE TABLE nodes(node TEXT PRIMARY KEY, boot TEXT NOT NULL, first_seen INTEGER NOT NULL,"
     " last_seen INTEGER NOT NULL) WITHOUT ROWID, STRICT",
     # Days whose file must be there.

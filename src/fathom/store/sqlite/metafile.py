@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from fathom.errors import EdgeMissing
 from fathom.events.batches import Batch, BatchId, Loss
 from fathom.events.edges import Edge, Workload
 from fathom.store import schema
@@ -63,67 +63,58 @@ class MetaFile:
         identity = dict(ask("SELECT name, value FROM identity"))
         self.store_id: str = identity["store_id"]
         self.floor_day = int(identity["floor_day"])
-        rows = ask("SELECT id, last_day FROM edges UNION ALL SELECT edge, last_day FROM orphans")
-        pairs = np.fromiter(rows, np.dtype([("id", "<i8"), ("day", "<i8")]))
+        pairs = np.fromiter(ask("SELECT id, last_day FROM edges"), np.dtype([("id", "<i8"), ("day", "<i8")]))
         self._known = KnownEdges(pairs["id"].copy(), pairs["day"].astype(np.int32))
-        self._orphans: set[int] = {row[0] for row in ask("SELECT edge FROM orphans")}
+        self._homeless: set[int] = set()  # edges for which there was no room: their facts are known to be lost
         self._first_seen: dict[str, int] = dict(ask("SELECT node, first_seen FROM nodes"))
         self.registered: set[int] = {row[0] for row in ask("SELECT day FROM days")}
 
     @property
     def edges(self) -> int:
-        """How many edges are known, with those of which only the id is."""
+        """How many edges are known."""
         return len(self._known)
 
     def admit(self, batch: Batch, facts: Matrix, fallback_day: int) -> Ids:
-        """Make the edges of a batch and of its ``facts`` known; the ids for which there is no room.
+        """Make the edges of a batch known; the ids of ``facts`` for which there is no room, sorted.
 
-        Edges without facts are dated ``fallback_day``. Facts whose edge has not come make an orphan.
+        Edges without facts are dated ``fallback_day``. Raises EdgeMissing if a fact's edge was never told.
         """
-        buckets = facts[:, 1] // SECONDS_PER_DAY
-        days = {int(day): facts[buckets == day, 0] for day in np.unique(buckets)}
+        days = _by_day(facts)
+        absent = set(self._known.unknown(facts[:, 0]).tolist())
         new = self._new_edges(batch.edges)
-        absent = self._known.unknown(facts[:, 0]).tolist() if len(facts) else []
-        orphans = [e for e in absent if e not in new]
-        fresh = [e for e in new if e not in self._orphans] + orphans
         room = max(0, self._most_edges - len(self._known))
-        homeless, fresh = frozenset(fresh[room:]), fresh[:room]
-        day_of = dict.fromkeys(new, fallback_day)
-        if new or orphans:
-            day_of.update((e, day) for day in sorted(days) for e in days[day].tolist())
-        self._commit(
-            [edge_row(new[e], day_of[e]) for e in new if e not in homeless],
-            [(e, batch.id.node, day_of[e]) for e in orphans if e not in homeless],
-            {day: self._known.stale(ids, day) for day, ids in days.items()},
-        )
-        for day in {day_of[e] for e in fresh}:
-            self._known.add(np.array([e for e in fresh if day_of[e] == day], dtype=np.int64), day)
-        for day, ids in days.items():
-            self._known.touch(self._known.stale(ids, day), day)
-        self._orphans.difference_update(new.keys() - homeless)
-        self._orphans.update(set(orphans) - homeless)
-        return np.array(sorted(homeless), dtype=np.int64)
+        if room:
+            self._homeless.clear()
+        if missing := absent - new.keys() - self._homeless:
+            raise EdgeMissing(f"batch {batch.id} holds facts of {len(missing)} edges that this store was never told")
+        admitted = dict(list(new.items())[:room])
+        day_of = dict.fromkeys(admitted, fallback_day)
+        if admitted:
+            day_of.update((e, day) for day in sorted(days) for e in days[day].tolist() if e in admitted)
+        stale = {day: self._known.stale(ids, day) for day, ids in days.items()}
+        self._commit([edge_row(edge, day_of[e]) for e, edge in admitted.items()], stale)
+        for day in set(day_of.values()):
+            self._known.add(np.array([e for e in admitted if day_of[e] == day], dtype=np.int64), day)
+        for day, ids in stale.items():
+            self._known.touch(ids, day)
+        if len(self._homeless) < self._most_edges:
+            self._homeless.update(new.keys() - admitted.keys())
+        return np.array(sorted(absent - admitted.keys()), dtype=np.int64)
 
     def _new_edges(self, edges: Iterable[Edge]) -> dict[int, Edge]:
         by_id = {edge.id: edge for edge in edges}
-        if not by_id:
-            return by_id
         absent = set(self._known.unknown(np.fromiter(by_id, np.int64)).tolist())
-        return {e: edge for e, edge in by_id.items() if e in absent or e in self._orphans}
+        return {e: edge for e, edge in by_id.items() if e in absent}
 
-    def _commit(
-        self, edges: list[tuple[str | int, ...]], orphans: list[tuple[int, str, int]], stale: Mapping[int, Ids]
-    ) -> None:
+    def _commit(self, edges: list[tuple[str | int, ...]], stale: Mapping[int, Ids]) -> None:
         touched = [(day, e) for day in sorted(stale) for e in stale[day].tolist()]
-        if not (edges or orphans or touched):
+        if not (edges or touched):
             return
         with translated(self.path), transaction(self._connection):
             write = self._connection.executemany
             write(_ADD_EDGE, edges)
             write("DELETE FROM orphans WHERE edge = ?", [(row[0],) for row in edges])
-            write("INSERT OR IGNORE INTO orphans VALUES(?, ?, ?)", orphans)
-            for table, column in (("edges", "id"), ("orphans", "edge")):
-                write(f"UPDATE {table} SET last_day = MAX(last_day, ?) WHERE {column} = ?", touched)
+            write("UPDATE edges SET last_day = MAX(last_day, ?) WHERE id = ?", touched)
 
     def saw(self, name: BatchId, seen: tuple[int, int]) -> None:
         """A node reported, about the seconds ``seen``."""
@@ -254,14 +245,23 @@ class MetaFile:
                 self._connection.execute("UPDATE identity SET value = ? WHERE name = 'floor_day'", (str(floor_day),))
             self._load()
 
-    def orphan(self, ids: npt.NDArray[np.int64], day: int) -> None:
-        """Note edges that have facts on ``day`` but no identity."""
-        absent = self._known.unknown(ids)
-        self._commit([], [(e, "", day) for e in absent.tolist()], {})
-        self._known.add(absent, day)
-        self._orphans.update(absent.tolist())
+    def orphan(self, ids: Ids, day: int) -> None:
+        """Note edges that have facts on ``day``, but whose identity is not known (any more)."""
+        rows = [(e, day) for e in self._known.unknown(ids).tolist()]
+        with translated(self.path), transaction(self._connection):
+            self._connection.executemany(
+                "INSERT INTO orphans VALUES(?, ?) ON CONFLICT(edge) DO UPDATE SET"
+                " last_day = MAX(last_day, excluded.last_day)",
+                rows,
+            )
 
     def close(self) -> None:
         """Let go of the file."""
         with translated(self.path):
             self._connection.close()
+
+
+def _by_day(facts: Matrix) -> dict[int, Ids]:
+    """The edges of ``facts`` by the day on which they have some."""
+    days = facts[:, 1] // SECONDS_PER_DAY
+    return {int(day): facts[days == day, 0] for day in np.unique(days)}
