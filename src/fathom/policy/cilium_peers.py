@@ -33,7 +33,6 @@ ENTITIES = (
     "world-ipv4",
     "world-ipv6",
     "cluster",
-    "cluster-mesh",
     "host",
     "remote-node",
     "kube-apiserver",
@@ -102,6 +101,8 @@ def _peer(field: Field, kind: str, namespace: str) -> list[Peer]:
     if kind == "Endpoints":
         return [_endpoints(field, namespace)]
     if kind == "Entities":
+        if field.value == "cluster-mesh":
+            return [Unclear(field.not_understood("what other clusters hold is not known"))]
         return [Entity(field.one_of(ENTITIES))]
     if kind == "CIDR":
         return [Blocks((_block(field),), "external")]

@@ -1,0 +1,76 @@
+"""Ports as intervals: the ports of a policy set cut each protocol's range into cells, each in or out.
+
+Named ports depend on the destination pod: what a pod names gets columns of its own when rows are bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fathom.policy.bits import Bools
+from fathom.policy.model import IcmpType, NamedPort, Port, PortRange
+
+_KNOWN = (6, 17, 132, 1, 58)
+_OTHER = len(_KNOWN)
+Pair = tuple[Bools, Bools]
+
+
+class PortCells:
+    """Cells of one set of ports. Protocols that no policy can name share one cell."""
+
+    def __init__(self, ports: Iterable[Port]) -> None:
+        edges: dict[int, set[int]] = {number: {0} for number in _KNOWN}
+        names: set[tuple[int, str]] = set()
+        for port in ports:
+            if isinstance(port, PortRange) and port.protocol in edges:
+                edges[port.protocol] |= {port.first, port.last + 1}
+            elif isinstance(port, NamedPort):
+                names.add((port.protocol, port.name))
+        self.named = frozenset(name for _, name in names)
+        self.table = np.zeros((_OTHER + 1, 65536), np.int32)
+        self._spans: dict[int, tuple[int, list[int]]] = {}
+        at = 0
+        for row, protocol in enumerate(_KNOWN):
+            cuts = sorted(edge for edge in edges[protocol] if edge < 65536)
+            marks = np.zeros(65536, np.int32)
+            marks[cuts] = 1
+            self.table[row] = at + np.cumsum(marks) - 1
+            self._spans[protocol] = (at, cuts)
+            at += len(cuts)
+        self.table[_OTHER] = at
+        self.other = at
+        self.count = at + 1
+        self._row = np.full(256, _OTHER, np.int64)
+        self._row[list(_KNOWN)] = np.arange(_OTHER)
+
+    def cells(self, protocol: NDArray[np.uint8], port: NDArray[np.uint16]) -> NDArray[np.int32]:
+        """The cell of each (protocol, port)."""
+        return self.table[self._row[protocol], port]
+
+    def ports(self, ports: tuple[Port, ...] | None) -> Pair:
+        """Cells that the ports hold, named ones left out."""
+        must, may = np.zeros(self.count, bool), np.zeros(self.count, bool)
+        if ports is None:
+            return ~must, ~may
+        for port in ports:
+            if isinstance(port, PortRange):
+                if port.protocol < 0:
+                    must[:] = True
+                else:
+                    must |= self._range(port)
+            elif isinstance(port, IcmpType):
+                at, cuts = self._spans[port.protocol]
+                may[at : at + len(cuts)] = True
+        return must, may | must
+
+    def _range(self, port: PortRange) -> Bools:
+        found = np.zeros(self.count, bool)
+        if port.protocol not in self._spans:
+            return found
+        at, cuts = self._spans[port.protocol]
+        starts = np.array(cuts)
+        found[at : at + len(cuts)] = (starts >= port.first) & (starts <= port.last)
+        return found
