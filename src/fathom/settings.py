@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -26,18 +26,28 @@ def setting(default: Any, doc: str, *, unit: str = "", minimum: float | None = N
 
 
 def load(
-    group: type[T], *, flags: Mapping[str, Any] | None = None, env: Mapping[str, str], file: Path | None = None
+    group: type[T],
+    *,
+    flags: Mapping[str, Any] | None = None,
+    env: Mapping[str, str],
+    file: Path | None = None,
+    beside: Sequence[type] = (),
 ) -> T:
     """The settings ``group`` from ``file`` (TOML, keys are field names), ``env``, then ``flags`` (None = not given).
 
+    ``beside`` are the other groups that the same process reads from the same file: their keys are not unknown.
     Raises UsageError if the file cannot be read, a key is unknown, or a value is of the wrong type or out of bounds.
     """
     fields = {f.name: f for f in dataclasses.fields(group)}  # type: ignore[arg-type]
     types = get_type_hints(group)
     values: dict[str, Any] = {}
+    others = {f.name for other in beside for f in dataclasses.fields(other)}
     for name, value in (_read(file) if file else {}).items():
         if name not in fields:
-            raise UsageError(f"{file}: unknown setting {name!r}", do=f"use one of: {', '.join(sorted(fields))}")
+            if name in others:
+                continue
+            known = ", ".join(sorted({*fields, *others}))
+            raise UsageError(f"{file}: unknown setting {name!r}", do=f"use one of: {known}")
         values[name] = _convert(name, value, types[name], str(file))
     for name in fields:
         variable = "FATHOM_" + name.upper()

@@ -58,3 +58,17 @@ def test_wrong_files_are_told_with_their_name(tmp_path: Path, text: str) -> None
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read settings"):
         load(Group, env={}, file=tmp_path / "absent.toml")
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    depth: int = setting(1, "depth")
+
+
+def test_groups_of_one_process_share_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "fathom.toml"
+    file.write_text('name = "x"\ndepth = 3\n')
+    assert load(Group, env={}, file=file, beside=(Neighbour,)).name == "x"
+    assert load(Neighbour, env={}, file=file, beside=(Group,)).depth == 3
+    with pytest.raises(UsageError, match="unknown setting 'depth'"):
+        load(Group, env={}, file=file)
