@@ -105,7 +105,7 @@ class LinkClient:
 
     async def close(self, linger_s: float = 1.0) -> None:
         """Wait up to ``linger_s`` for acknowledgements, then stop; what is left stays on disk."""
-        if self._state == "connected" and self._outbox:
+        if self._state == "connected" and self._outbox is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(linger_s):
                     while len(self._outbox):
@@ -114,7 +114,7 @@ class LinkClient:
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._outbox and self._state != "closed":
+        if self._outbox is not None and self._state != "closed":
             await self.on_disk(self._outbox.close)
         self._state, self._detail = "closed", "closed"
         self._disk.shutdown(wait=False)
