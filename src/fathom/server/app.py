@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from fathom import __version__
 from fathom.link.hub import Hub
@@ -20,7 +20,7 @@ from fathom.server.routes import edges, events, health, status, stream
 from fathom.server.settings import ServerSettings
 from fathom.store.interface import Store
 
-_ROUTES = (status.router, edges.router, events.router, stream.router)
+_ROUTES = (status.router, edges.router, events.router, stream.router, health.router)
 
 
 def create_app(
@@ -47,10 +47,7 @@ def documented() -> dict[str, Any]:
 
 def _routes() -> FastAPI:
     app = FastAPI(title="Fathom", version="v1", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    v1 = APIRouter(prefix="/api/v1")
     for router in _ROUTES:
-        v1.include_router(router)
-    app.include_router(v1)
-    app.include_router(health.router)
+        app.include_router(router)
     problems.install(app)
     return app

@@ -19,7 +19,7 @@ def markdown(spec: Spec) -> str:
     lines: list[str] = ["# REST", "", "Made from the server's OpenAPI document (`/openapi.json`); do not edit.", ""]
     lines += [spec["info"]["description"].strip(), ""]
     for path, operation in _operations(spec):
-        lines += [f"## GET {path}", "", operation.get("description", operation["summary"]), ""]
+        lines += [f"## GET {path}", "", str(operation.get("description", "")), ""]
         if parameters := operation.get("parameters"):
             lines += ["| parameter | type | default | meaning |", "| --- | --- | --- | --- |"]
             lines += [
@@ -66,7 +66,7 @@ def html(spec: Spec) -> str:
             f"<table>{rows}</table><ul>{answers}</ul><pre>{escape(_example(operation))}</pre>"
         )
     style = "body{font:16px sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
-    style += "td{padding:0 1em 0 0;vertical-align:top}pre{background:#8881;padding:1em;overflow:auto}:root{color-scheme:light dark}"
+    style += "td{padding:0 1em 0 0;vertical-align:top}pre{background:#8881;padding:1em;overflow:auto}"
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Fathom REST</title><style>{style}</style>'
     return head + "".join(body)
 

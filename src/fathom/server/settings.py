@@ -54,7 +54,7 @@ class ServerSettings:
     )
     max_streams: int = setting(32, "Live streams at once; above, 503", unit="streams", minimum=0)
     heartbeat_s: float = setting(15.0, "Time between two signs of life in a silent stream", unit="s", minimum=0.05)
-    shutdown_s: float = setting(3.0, "Time that requests under way have to finish at the end", unit="s", minimum=0.0)
+    shutdown_s: int = setting(3, "Time that requests under way have to finish at the end", unit="s", minimum=0)
     log_format: str = setting("json", "Form of the log on stderr: json (an object a line) or text")
     log_level: str = setting("info", "Least severe that is logged: debug, info, warning, error")
 

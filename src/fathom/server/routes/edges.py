@@ -15,7 +15,7 @@ from fathom.server.filters import Asked, EdgesAsked, SeriesAsked
 from fathom.server.problems import ProblemError
 from fathom.store.interface import MAX_LIMIT, EdgeQuery, EdgeRow, Window
 
-router = APIRouter(tags=["traffic"])
+router = APIRouter(prefix="/api/v1", tags=["traffic"])
 EdgeId = Annotated[
     str, Path(pattern=r"^[0-9]{1,19}$", description="An edge's id.", examples=["4611686018427387904"], alias="id")
 ]

@@ -24,7 +24,7 @@ from fathom.server.filters import EventsAsked
 from fathom.server.times import NS, moment_ns, text_ns
 from fathom.store.interface import Window
 
-router = APIRouter(tags=["events"])
+router = APIRouter(prefix="/api/v1", tags=["events"])
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

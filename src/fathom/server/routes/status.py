@@ -17,7 +17,7 @@ from fathom.server.filters import Asked
 from fathom.server.times import NS, text_s
 from fathom.store.interface import NodeRow, StoreHealth
 
-router = APIRouter(tags=["status"])
+router = APIRouter(prefix="/api/v1", tags=["status"])
 
 
 @router.get(

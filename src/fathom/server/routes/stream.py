@@ -25,7 +25,7 @@ from fathom.server.documented import streams
 from fathom.server.filters import LiveAsked
 from fathom.server.problems import ProblemError
 
-router = APIRouter(tags=["events"])
+router = APIRouter(prefix="/api/v1", tags=["events"])
 _LAST_ID = Header(alias="Last-Event-ID", description="Sent by a reader that comes back; it is told that it was away.")
 
 
