@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 from collections.abc import Iterable
 
@@ -28,6 +27,7 @@ class MemoryHub:
         self._bus = MemoryBus()
         self._numbers = itertools.count(1)
         self._streams: dict[tuple[int, str], asyncio.Task[None]] = {}
+        self._running: set[asyncio.Task[None]] = set()
         self._wanted: dict[int, EventFilter] = {}
 
     def attach(self, agent: AgentHello, answerer: Answerer, now_ns: int = 0) -> None:
@@ -94,6 +94,8 @@ class MemoryHub:
     def _start(self, number: int, node: str, answerer: Answerer, wanted: EventFilter) -> None:
         task = asyncio.get_running_loop().create_task(self._stream(number, node, answerer, wanted))
         self._streams[number, node] = task
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     async def _stream(self, number: int, node: str, answerer: Answerer, wanted: EventFilter) -> None:
         error = ""
@@ -110,9 +112,7 @@ class MemoryHub:
 
     async def close(self) -> None:
         """End all streams."""
-        tasks = list(self._streams.values())
-        self._streams.clear()
-        for task in tasks:
+        running = list(self._running)
+        for task in running:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*running, return_exceptions=True)
