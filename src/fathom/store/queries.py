@@ -20,10 +20,6 @@ MAKE_SUMS = (
     " first_bucket INTEGER NOT NULL, last_bucket INTEGER NOT NULL)"
 )
 
-_MERGE = (
-    f"ON CONFLICT(edge) DO UPDATE SET {MERGED_LIST}, first_bucket = MIN(first_bucket, excluded.first_bucket),"
-    " last_bucket = MAX(last_bucket, excluded.last_bucket)"
-)
 _INSIDE = "bucket >= :since AND bucket < :until"
 _PICKED = " AND edge IN (SELECT id FROM picked)"
 
@@ -38,30 +34,52 @@ def pick(conditions: Iterable[str]) -> str:
     return "INSERT INTO picked SELECT id FROM edges WHERE " + " AND ".join(conditions)
 
 
-def sum_facts(hours: Iterable[int], *, picked: bool) -> str:
-    """Add the facts of the window to ``sums``, by reading all of them in time order."""
-    return (
-        f"INSERT INTO sums SELECT edge, {SUMMED_LIST}, MIN(bucket), MAX(bucket) FROM facts"
-        f" WHERE hour IN {hours_in(hours)} AND {_INSIDE}{_PICKED if picked else ''} GROUP BY edge {_MERGE}"
-    )
+class Question:
+    """Statements that add one kind of sums up, an edge a row, from every place where counters are."""
+
+    def __init__(self, table: str, of_facts: str, of_hourly: str, merge: str) -> None:
+        self._into, self._of_facts, self._of_hourly, self._merge = f"INSERT INTO {table}", of_facts, of_hourly, merge
+
+    def facts(self, hours: Iterable[int], *, picked: bool) -> str:
+        """Add the facts of the window, by reading all of them in time order."""
+        return (
+            f"{self._into} SELECT edge, {self._of_facts} FROM facts WHERE hour IN {hours_in(hours)} AND {_INSIDE}"
+            f"{_PICKED if picked else ''} GROUP BY edge {self._merge}"
+        )
+
+    def picked_facts(self, hours: Iterable[int]) -> str:
+        """The same for few edges: one step for each bucket and picked edge."""
+        return (
+            f"{self._into} SELECT edge, {self._of_facts} FROM picked CROSS JOIN buckets CROSS JOIN facts"
+            " USING (hour, bucket)"
+            f" WHERE hour IN {hours_in(hours)} AND {_INSIDE} AND edge = picked.id GROUP BY edge {self._merge}"
+        )
+
+    def hourly(self, hours: Iterable[int], *, picked: bool) -> str:
+        """Add the roll-ups of ``hours``."""
+        return (
+            f"{self._into} SELECT edge, {self._of_hourly} FROM hourly WHERE hour IN {hours_in(hours)}"
+            f"{_PICKED if picked else ''} GROUP BY edge {self._merge}"
+        )
 
 
-def sum_picked_facts(hours: Iterable[int]) -> str:
-    """The same for few edges: one step for each bucket and picked edge."""
-    return (
-        f"INSERT INTO sums SELECT f.edge, {SUMMED_LIST}, MIN(f.bucket), MAX(f.bucket)"
-        " FROM picked p CROSS JOIN buckets b CROSS JOIN facts f"
-        f" WHERE b.hour IN {hours_in(hours)} AND b.{_INSIDE.replace('AND ', 'AND b.')}"
-        f" AND f.hour = b.hour AND f.bucket = b.bucket AND f.edge = p.id GROUP BY f.edge {_MERGE}"
-    )
+_TRAFFIC = "bytes_sent + bytes_received"
 
-
-def sum_hourly(hours: Iterable[int], *, picked: bool) -> str:
-    """Add the roll-ups of ``hours`` to ``sums``."""
-    return (
-        f"INSERT INTO sums SELECT edge, {SUMMED_LIST}, MIN(first_bucket), MAX(last_bucket) FROM hourly"
-        f" WHERE hour IN {hours_in(hours)}{_PICKED if picked else ''} GROUP BY edge {_MERGE}"
-    )
+#: All counters of each edge.
+SUM = Question(
+    "sums",
+    f"{SUMMED_LIST}, MIN(bucket), MAX(bucket)",
+    f"{SUMMED_LIST}, MIN(first_bucket), MAX(last_bucket)",
+    f"ON CONFLICT(edge) DO UPDATE SET {MERGED_LIST}, first_bucket = MIN(first_bucket, excluded.first_bucket),"
+    " last_bucket = MAX(last_bucket, excluded.last_bucket)",
+)
+#: Only what pages are ordered by: a third of the work, done for all edges; the sums then only for the page.
+RANK = Question(
+    "ranks",
+    f"SUM({_TRAFFIC})",
+    f"SUM({_TRAFFIC})",
+    "ON CONFLICT(edge) DO UPDATE SET traffic = traffic + excluded.traffic",
+)
 
 
 def count_buckets(hours: Iterable[int]) -> str:
@@ -69,18 +87,23 @@ def count_buckets(hours: Iterable[int]) -> str:
     return f"SELECT COUNT(*) FROM buckets WHERE hour IN {hours_in(hours)} AND {_INSIDE}"
 
 
-_EDGE_ROW = f"SELECT sums.edge, {', '.join('edges.' + n for n in EDGE)}, {names('sums.')}, first_bucket, last_bucket"
-_TRAFFIC = "bytes_sent + bytes_received"
-_AFTER_EDGE = f"({_TRAFFIC} < :traffic OR {_TRAFFIC} = :traffic AND edge > :edge)"
+MAKE_RANKS = "CREATE TEMP TABLE ranks(edge INTEGER PRIMARY KEY, traffic INTEGER NOT NULL)"
+FORGET_PICKED = "DELETE FROM picked"
 
-#: Pages of edges. Only edges whose identity is known; the others are told by ``losses``.
-EDGES_BY_ID = (
-    f"{_EDGE_ROW} FROM sums JOIN edges ON edges.id = sums.edge WHERE sums.edge > :edge ORDER BY sums.edge LIMIT :limit"
+#: Pick a page. Only edges whose identity is known; the others are told by ``losses``.
+PAGE_BY_ID = (
+    "SELECT edge, traffic FROM ranks WHERE edge > :edge AND edge IN (SELECT id FROM edges) ORDER BY edge LIMIT :limit"
 )
-EDGES_BY_TRAFFIC = (
-    f"{_EDGE_ROW} FROM (SELECT * FROM sums WHERE {_AFTER_EDGE} AND edge IN (SELECT id FROM edges)"
-    f" ORDER BY {_TRAFFIC} DESC, edge LIMIT :limit) AS sums JOIN edges ON edges.id = sums.edge"
-    f" ORDER BY sums.bytes_sent + sums.bytes_received DESC, sums.edge"
+PAGE_BY_TRAFFIC = (
+    "SELECT edge, traffic FROM ranks WHERE (traffic < :traffic OR traffic = :traffic AND edge > :edge)"
+    " AND edge IN (SELECT id FROM edges) ORDER BY traffic DESC, edge LIMIT :limit"
+)
+PICK_ONE = "INSERT INTO picked VALUES(?)"
+
+#: The sums of the edges of a page.
+EDGES = (
+    f"SELECT sums.edge, {', '.join('edges.' + n for n in EDGE)}, {names('sums.')}, first_bucket, last_bucket"
+    " FROM sums JOIN edges ON edges.id = sums.edge"
 )
 
 _GROUPS = (

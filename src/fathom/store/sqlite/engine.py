@@ -40,7 +40,7 @@ from fathom.store.planning import HOURS_PER_DAY
 from fathom.store.sqlite import damage, files
 from fathom.store.sqlite.dayfile import DayFile
 from fathom.store.sqlite.metafile import MetaFile
-from fathom.store.sqlite.reader import View, edge_key, workload_key
+from fathom.store.sqlite.reader import View
 
 T = TypeVar("T")
 Row = TypeVar("Row", EdgeRow, WorkloadRow)
@@ -249,29 +249,26 @@ class SqliteStore:
 
     def edges(self, query: EdgeQuery) -> Page[EdgeRow]:
         """See ``Store.edges``."""
-        return self._page("edges", query, View.edges, edge_key)
+        return self._page("edges", query, View.edges)
 
     def workloads(self, query: EdgeQuery) -> Page[WorkloadRow]:
         """See ``Store.workloads``."""
-        return self._page("workloads", query, View.workloads, workload_key)
+        return self._page("workloads", query, View.workloads)
 
     def _page(
         self,
         question: str,
         query: EdgeQuery,
-        answer: Callable[[View, EdgeQuery, Key | None], list[Row]],
-        key_of: Callable[[Row, EdgeQuery], Key],
+        answer: Callable[[View, EdgeQuery, Key | None], tuple[list[Row], Key | None]],
     ) -> Page[Row]:
         filters.check(query)
         key: Key | None = None
         if query.cursor:
             window, key = unseal(self.store_id, question, query)
             query = msgspec.structs.replace(query, window=window)
-        rows = self._asking(lambda view: answer(view, query, key))
-        items = tuple(rows[: query.limit])
-        more = len(rows) > query.limit
-        cursor = seal(self.store_id, question, query, key_of(items[-1], query)) if more else ""
-        return Page(items, query.window, cursor)
+        rows, end = self._asking(lambda view: answer(view, query, key))
+        cursor = seal(self.store_id, question, query, end) if end else ""
+        return Page(tuple(rows), query.window, cursor)
 
     def edge(self, edge_id: int) -> Edge | None:
         """See ``Store.edge``."""

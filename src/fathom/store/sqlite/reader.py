@@ -94,57 +94,69 @@ class View:
         rolled = self._ask("SELECT hour, revision FROM rolled WHERE hour >= ? AND hour < ?", (hours.start, hours.stop))
         return plan(window, written, dict(rolled), exact_times=exact_times)
 
-    def _sum(self, query: EdgeQuery) -> None:
-        """Fill the table ``sums`` with what was counted inside the window on the edges that ``query`` selects."""
-        window = {"since": query.window.since_s, "until": query.window.until_s}
-        self._ask(queries.MAKE_SUMS)
+    def _pick(self, query: EdgeQuery) -> int | None:
+        """Fill ``picked`` with the edges that ``query`` selects, and say how many; None if it selects all."""
+        self._ask(queries.MAKE_PICKED)
         wanted = conditions(query, glob)
-        picked = 0
-        if wanted:
-            self._ask(queries.MAKE_PICKED)
-            values = [value for _, parameters in wanted for value in parameters]
-            self._ask(queries.pick(text for text, _ in wanted), values)
-            picked = int(self._ask("SELECT COUNT(*) FROM picked")[0][0])
-            if not picked:
-                return
-        plan = self._plan(query.window)
+        if not wanted:
+            return None
+        values = [value for _, parameters in wanted for value in parameters]
+        self._ask(queries.pick(text for text, _ in wanted), values)
+        return int(self._ask("SELECT COUNT(*) FROM picked")[0][0])
+
+    def _add_up(self, question: queries.Question, window: Window, plan: Plan, picked: int | None) -> None:
+        """Add up what was counted inside the window on the edges in ``picked`` (on all if None)."""
+        bounds = {"since": window.since_s, "until": window.until_s}
+        if picked == 0:
+            return
         for day, hours in plan.facts.items():
             with self._day(day) as connection:
-                buckets = connection.execute(queries.count_buckets(hours), window).fetchone()[0]
-                few = wanted and picked * buckets <= _FEW_STEPS
-                text = queries.sum_picked_facts(hours) if few else queries.sum_facts(hours, picked=bool(wanted))
-                connection.execute(text, window)
+                buckets = connection.execute(queries.count_buckets(hours), bounds).fetchone()[0]
+                if picked is not None and picked * buckets <= _FEW_STEPS:
+                    connection.execute(question.picked_facts(hours), bounds)
+                else:
+                    connection.execute(question.facts(hours, picked=picked is not None), bounds)
         if plan.hourly:
-            self._ask(queries.sum_hourly(plan.hourly, picked=bool(wanted)))
+            self._ask(question.hourly(plan.hourly, picked=picked is not None))
 
-    def edges(self, query: EdgeQuery, key: Key | None) -> list[EdgeRow]:
-        """At most ``limit + 1`` edges after ``key``."""
-        self._sum(query)
+    def edges(self, query: EdgeQuery, key: Key | None) -> tuple[list[EdgeRow], Key | None]:
+        """At most ``limit`` edges after ``key``, and where the page ended if there are more."""
+        plan = self._plan(query.window)
+        self._ask(queries.MAKE_RANKS)
+        self._add_up(queries.RANK, query.window, plan, self._pick(query))
         busiest = query.order == "traffic"
-        traffic, edge = key if key and busiest else (2**63 - 1, key[0] if key else 0)
-        values = {"traffic": traffic, "edge": edge, "limit": query.limit + 1}
-        rows = self._ask(queries.EDGES_BY_TRAFFIC if busiest else queries.EDGES_BY_ID, values)
-        return [
+        traffic, edge = key if key is not None else (2**63 - 1, 0)
+        page = self._ask(
+            queries.PAGE_BY_TRAFFIC if busiest else queries.PAGE_BY_ID,
+            {"traffic": traffic, "edge": edge, "limit": query.limit + 1},
+        )
+        more, page = len(page) > query.limit, page[: query.limit]
+        self._ask(queries.FORGET_PICKED)
+        with translated(self._layout.meta):
+            self._connection.executemany(queries.PICK_ONE, [(row[0],) for row in page])
+        self._ask(queries.MAKE_SUMS)
+        self._add_up(queries.SUM, query.window, plan, len(page))
+        rows = [
             EdgeRow(row[0], to_edge(row[1 : 1 + _EDGE]), to_sums(row[1 + _EDGE : 1 + _EDGE + _COUNTERS]), *row[-2:])
-            for row in rows
+            for row in self._ask(queries.EDGES)
         ]
+        rows.sort(key=_busiest_first if busiest else _by_id)
+        return rows, (page[-1][1], page[-1][0]) if more else None
 
-    def workloads(self, query: EdgeQuery, key: Key | None) -> list[WorkloadRow]:
-        """At most ``limit + 1`` workloads after ``key``."""
-        self._sum(query)
+    def workloads(self, query: EdgeQuery, key: Key | None) -> tuple[list[WorkloadRow], Key | None]:
+        """At most ``limit`` workloads after ``key``, and where the page ended if there are more."""
+        self._ask(queries.MAKE_SUMS)
+        self._add_up(queries.SUM, query.window, self._plan(query.window), self._pick(query))
         traffic, *who = key or (0, "", "", "", "", "")
         values = dict(zip(("cluster", "host", "namespace", "kind", "name"), who, strict=True))
         text = queries.WORKLOADS_BY_TRAFFIC if query.order == "traffic" else queries.WORKLOADS_BY_ID
         page = {"traffic": traffic, "first": int(key is None), "limit": query.limit + 1}
-        rows = self._ask(text, {**values, **page})
-        return [
-            WorkloadRow(
-                Workload(*row[:_GROUP]),
-                to_sums(row[_GROUP : _GROUP + _COUNTERS]),
-                *row[_GROUP + _COUNTERS :],
-            )
-            for row in rows
+        found = self._ask(text, {**values, **page})
+        rows = [
+            WorkloadRow(Workload(*row[:_GROUP]), to_sums(row[_GROUP : _GROUP + _COUNTERS]), *row[_GROUP + _COUNTERS :])
+            for row in found[: query.limit]
         ]
+        return rows, _workload_key(rows[-1]) if len(found) > query.limit else None
 
     def edge(self, edge_id: int) -> Edge | None:
         """The edge of an id."""
@@ -227,13 +239,18 @@ def _add_points(points: dict[int, Sequence[int]], rows: Sequence[Sequence[int]])
         points[time] = add(points[time], counters) if time in points else counters
 
 
-def edge_key(row: EdgeRow, query: EdgeQuery) -> Key:
-    """Where a page that ends with ``row`` ended."""
-    traffic = row.sums.bytes_sent + row.sums.bytes_received
-    return (traffic, row.id) if query.order == "traffic" else (row.id,)
+def _traffic(row: EdgeRow | WorkloadRow) -> int:
+    return row.sums.bytes_sent + row.sums.bytes_received
 
 
-def workload_key(row: WorkloadRow, _query: EdgeQuery) -> Key:
-    """Where a page that ends with ``row`` ended."""
+def _busiest_first(row: EdgeRow) -> tuple[int, int]:
+    return -_traffic(row), row.id
+
+
+def _by_id(row: EdgeRow) -> tuple[int, int]:
+    return row.id, 0
+
+
+def _workload_key(row: WorkloadRow) -> Key:
     w = row.workload
-    return (row.sums.bytes_sent + row.sums.bytes_received, w.cluster, w.node, w.namespace, w.kind, w.name)
+    return (_traffic(row), w.cluster, w.node, w.namespace, w.kind, w.name)
