@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fathom import __version__
@@ -91,7 +91,7 @@ class Agent:
         return self._running and stalled_ns < _STALLED_S * _NS
 
     def stop(self) -> None:
-        """Ask for the end: the open interval is closed and handed over first."""
+        """Ask for the end, which comes within a tick: the open interval is closed and handed over first."""
         self._stopping.set()
 
     async def run(self) -> None:
@@ -126,21 +126,13 @@ class Agent:
                 checked_ns = now.monotonic_ns
                 self.budget.check([w.recent for w in self.watched])
             pause = self._pause(pause)
-            await self._rest(pause)
+            await self.clock.sleep(pause)
 
     def _pause(self, before: float) -> float:
         """Seconds until the next turn: so that rings are read when a quarter full, at most a tick."""
         full = max((w.fill for w in self.watched if w.attached), default=0.0)
         wanted = before * RING_FULL / full if full > RING_FULL else before * 1.5
         return max(min(wanted, self.settings.tick_ms / 1000), _SHORTEST_S)
-
-    async def _rest(self, seconds: float) -> None:
-        """Sleep, or less when the end is asked for."""
-        resting = asyncio.ensure_future(self.clock.sleep(seconds))
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        await asyncio.wait((resting, stopping), return_when=asyncio.FIRST_COMPLETED)
-        resting.cancel()
-        stopping.cancel()
 
     async def answer(self, question: Question) -> Answer:
         """Answer a question. Raises UsageError if it makes no sense."""
@@ -154,7 +146,7 @@ class Agent:
             return self.turns.series.answer(question.top)
         return status(self)
 
-    async def subscribe(self, wanted: EventFilter) -> AsyncIterator[dict[str, Any]]:
+    async def subscribe(self, wanted: EventFilter) -> AsyncGenerator[dict[str, Any], None]:
         """Events from now on that match, until the iterator is closed. Missed ones are told as ``kind: lost``.
 
         Raises UsageError if there are too many subscribers or the filter makes no sense.

@@ -99,11 +99,12 @@ class Turns:
         return self._settings.sockets_interval_s * _NS - _NS // 2
 
     def _read(self, watched: Watched, now: Clock, ended: bool, latest: int) -> None:
-        full = watched.look()
         aggregates = watched.name in AGGREGATING
-        if aggregates and not ended and full < MAP_FULL:
+        if aggregates and watched.look() < MAP_FULL and not ended:
             return
         records, rows = watched.drain()
+        if not aggregates:
+            watched.look()  # a ring's use is known once it was drained
         self._events.publish(records, watched.name, now)
         self._count(watched.name, rows, now, latest if aggregates else now.wall_ns)
 

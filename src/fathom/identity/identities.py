@@ -67,7 +67,7 @@ class Identities:
     ) -> None:
         self.bounds = bounds or Bounds()
         self.workloads = Workloads(node or socket.gethostname(), cluster, self.bounds.workloads)
-        self.cgroups = cgroups or CgroupTree(cgroup2_mount(), kept_s=self.bounds.kept_s)
+        self.cgroups = CgroupTree(cgroup2_mount(), kept_s=self.bounds.kept_s) if cgroups is None else cgroups
         #: Processes that were named by what the kernel called them, by reason.
         self.fallbacks = {"gone": 0, "denied": 0, "budget": 0, "reused": 0}
         self.lookups = 0
