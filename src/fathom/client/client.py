@@ -5,7 +5,7 @@ It refuses to send a key through a proxy to this very machine: for loopback no p
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from ipaddress import ip_address
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
@@ -121,27 +121,27 @@ class Client:
 
     async def status(self, **asked: Unpack[Asked]) -> Status:
         """How server, store and nodes are."""
-        return await self._get("/status", Status, **asked)
+        return await self._get("/status", Status, asked)
 
     async def edges(self, **asked: Unpack[EdgesAsked]) -> Edges:
         """One page of edges."""
-        return await self._get("/edges", Edges, **asked)
+        return await self._get("/edges", Edges, asked)
 
     async def workloads(self, **asked: Unpack[EdgesAsked]) -> Workloads:
         """One page of workloads."""
-        return await self._get("/workloads", Workloads, **asked)
+        return await self._get("/workloads", Workloads, asked)
 
     async def edge(self, number: str, **asked: Unpack[Asked]) -> EdgeAnswer:
         """The edge whose id is ``number``."""
-        return await self._get(f"/edges/{_digits(number)}", EdgeAnswer, **asked)
+        return await self._get(f"/edges/{_digits(number)}", EdgeAnswer, asked)
 
     async def series(self, number: str, step: str = "", **asked: Unpack[Asked]) -> Series:
         """The edge whose id is ``number`` over time; ``step`` is a duration."""
-        return await self._get(f"/edges/{_digits(number)}/series", Series, **asked, **({"step": step} if step else {}))
+        return await self._get(f"/edges/{_digits(number)}/series", Series, {**asked, "step": step})
 
     async def events(self, **asked: Unpack[EventsAsked]) -> Events:
         """One page of recent raw events, newest first."""
-        return await self._get("/events", Events, **asked)
+        return await self._get("/events", Events, asked)
 
     async def all_edges(self, **asked: Unpack[EdgesAsked]) -> AsyncIterator[Edge]:
         """Every edge, page by page; all pages are of the window of the first."""
@@ -179,7 +179,7 @@ class Client:
         except httpx.HTTPError as error:
             raise unreachable(self.server, error) from error
 
-    async def _get(self, path: str, kind: type[A], **asked: Any) -> A:
+    async def _get(self, path: str, kind: type[A], asked: Mapping[str, Any]) -> A:
         try:
             response = await self._http.get(_API + path, params=_params(asked))
         except httpx.HTTPError as error:
@@ -207,7 +207,7 @@ def _item(kind: str, number: str, data: bytes) -> StreamItem | None:
     return _decode(data, StreamNodes) if kind == "nodes" else None
 
 
-def _params(asked: Any) -> dict[str, str]:
+def _params(asked: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in asked.items() if value is not None}
 
 
