@@ -70,7 +70,9 @@ class Map:
         try:
             _libbpf.map_delete(self.fd, key)
         except OSError as error:
-            raise KernelError(f"cannot delete from map {self.name}: {error.strerror}", errno=error.errno or 0) from error
+            raise KernelError(
+                f"cannot delete from map {self.name}: {error.strerror}", errno=error.errno or 0
+            ) from error
 
     def _values(self, raw: npt.NDArray[np.uint8], count: int) -> npt.NDArray[Any]:
         if self._cpus == 1 and self._stride == self._value.itemsize:

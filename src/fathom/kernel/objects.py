@@ -216,7 +216,9 @@ def refusal(name: str, errno: int, text: str) -> PermanentError:
         lines = [line.strip() for line in body.splitlines() if not _NOISE.match(line.strip())]
         with tempfile.NamedTemporaryFile("w", prefix="fathom-verifier-", suffix=".log", delete=False) as log:
             log.write(text)
-        return VerifierError(program[1] if program else name, lines[-1] if lines else "", log_path=log.name, errno=errno)
+        return VerifierError(
+            program[1] if program else name, lines[-1] if lines else "", log_path=log.name, errno=errno
+        )
     if "vmlinux BTF" in text or "kernel BTF" in text:
         return FeatureMissing("BTF (/sys/kernel/btf/vmlinux)", minimum="5.2 with CONFIG_DEBUG_INFO_BTF", errno=errno)
     last = next((line for line in reversed(text.splitlines()) if line.strip()), os.strerror(errno))
