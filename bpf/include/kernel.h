@@ -1,31 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The kernel's own types, only the fields in use. CO-RE relocates each access to where the running
- * kernel has the field, so neither order nor gaps mean anything here. Types and constants that are
- * user-space API come from the kernel's uapi headers; the few other constants say where from.
+ * The kernel's types, only the fields in use. CO-RE relocates each access to where the running
+ * kernel has the field, so the order here means nothing. Constants are those of the kernel's own
+ * headers, which user space cannot include.
  */
 #ifndef FATHOM_KERNEL_H
 #define FATHOM_KERNEL_H
 
 #include <linux/types.h>
 #include <linux/bpf.h>
-#include <linux/in.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_endian.h>
 #include <stdbool.h>
 
-#define AF_INET	 2 /* include/linux/socket.h */
+#define AF_INET	 2
 #define AF_INET6 10
-
-#define SOCK_STREAM 1 /* include/linux/net.h, enum sock_type */
-#define SOCK_DONE   1 /* include/net/sock.h, enum sock_flags: the peer's FIN came */
-
-#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
-
-#define S_IFMT	 0170000
-#define S_IFSOCK 0140000
 
 /* include/net/tcp_states.h */
 enum tcp_state {
@@ -43,7 +34,17 @@ enum tcp_state {
 	TCP_NEW_SYN_RECV,
 };
 
+#define SOCK_DONE                                                                                  \
+	1 /* bit of sk_flags, include/net/sock.h: tcp_fin() sets it when the peer's FIN came */
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct in6_addr {
+	union {
+		__u8 u6_addr8[16];
+		__be32 u6_addr32[4];
+	} in6_u;
+};
 
 struct kernfs_node {
 	__u64 id;
@@ -53,17 +54,13 @@ struct cgroup {
 	struct kernfs_node *kn;
 };
 
-struct css_set {
-	struct cgroup *dfl_cgrp;
-};
-
 struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
 
-/* Until 5.15 (8520e224f547, "bpf, cgroups: Fix cgroup v2 fallback on v1/v2 mixed mode") the pointer
- * shared a word with the v1 class id; the low bits tell which it is. */
-struct sock_cgroup_data___shared {
+/* Before 5.15 (8520e224f547, "bpf, cgroups: Fix cgroup v2 fallback on v1/v2 mixed mode") the
+ * pointer shared a word. */
+struct sock_cgroup_data___old {
 	__u64 val;
 };
 
@@ -86,21 +83,17 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	unsigned long skc_flags;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
-	unsigned long skc_flags;
 };
-
-struct socket;
 
 struct sock {
 	struct sock_common __sk_common;
-	struct socket *sk_socket;
-	int sk_err;
 	__u16 sk_protocol;
 	__u16 sk_type;
-	__u8 sk_kern_sock : 1;
+	int sk_err;
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
@@ -115,24 +108,26 @@ struct inet_connection_sock {
 
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
-	__u64 bytes_acked;
-	__u64 bytes_received;
-	__u32 copied_seq;
-	__u32 rcv_nxt;
+	__u32 srtt_us;
 	__u32 segs_in;
 	__u32 segs_out;
-	__u32 snd_una;
-	__u32 srtt_us;
 	__u32 total_retrans;
+	__u32 snd_nxt;
 	__u32 write_seq;
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
+	__u64 bytes_received;
 };
 
 struct task_struct {
-	unsigned int flags;
-	int tgid;
 	struct task_struct *group_leader;
 	char comm[16];
+	int tgid;
 	struct css_set *cgroups;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
 };
 
 struct inode {
@@ -140,12 +135,11 @@ struct inode {
 };
 
 struct file {
-	struct inode *f_inode;
 	void *private_data;
+	struct inode *f_inode;
 };
 
 struct socket {
-	struct file *file;
 	struct sock *sk;
 };
 
@@ -153,6 +147,8 @@ struct seq_file;
 
 struct bpf_iter_meta {
 	struct seq_file *seq;
+	__u64 session_id;
+	__u64 seq_num;
 };
 
 struct bpf_iter__task_file {
