@@ -17,7 +17,7 @@ class LinkClientSettings:
     link_ca_file: str = setting("", "PEM file of the authorities to trust; empty: those that gRPC ships")
     link_allow_plaintext: bool = setting(False, "Send the join token unencrypted to an address that is not loopback")
     link_memory_bytes: int = setting(
-        8 * 1024 * 1024, "Batches not acknowledged yet that are also kept in memory", unit="bytes", minimum=0
+        4 * 1024 * 1024, "Batches not acknowledged yet that are also kept in memory", unit="bytes", minimum=0
     )
     link_heartbeat_s: float = setting(10.0, "Time between heartbeats", unit="s", minimum=0.01)
     link_backoff_max_s: float = setting(30.0, "Longest wait between attempts to connect", unit="s", minimum=0.0)

@@ -86,7 +86,7 @@ def test_defaults_are_loopback_and_bounded() -> None:
         link_tls=False,
         link_ca_file="",
         link_allow_plaintext=False,
-        link_memory_bytes=8 << 20,
+        link_memory_bytes=4 << 20,
         link_heartbeat_s=10.0,
         link_backoff_max_s=30.0,
         link_refused_retry_s=60.0,
