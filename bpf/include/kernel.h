@@ -76,6 +76,14 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+struct nsproxy {
+	struct net *net_ns;
+};
+
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
 struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
@@ -84,6 +92,7 @@ struct sock_common {
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	unsigned long skc_flags;
+	atomic64_t skc_cookie;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -124,6 +133,7 @@ struct task_struct {
 	char comm[16];
 	int tgid;
 	struct css_set *cgroups;
+	struct nsproxy *nsproxy;
 };
 
 struct css_set {
