@@ -140,7 +140,7 @@ def _answers(store: Store, traffic: Traffic, until_s: int) -> list[Row]:
     """How long questions take; no bar, for the record."""
     edge = int(traffic.ids[0][5])
     minutes, day = Window(until_s - 300, until_s), Window(_DAY_S, _DAY_S + 86_400)
-    hour = until_s // 3_600 - 1
+    hour = _DAY_S // 3_600
     questions = {
         "busiest 100 edges of 5 minutes": lambda: store.edges(EdgeQuery(minutes, order="traffic")),
         "edges of one workload, 5 minutes": lambda: store.edges(EdgeQuery(minutes, workload="unit/unit-5.service")),

@@ -174,6 +174,19 @@ def orphaned(table: str, hours: Iterable[int], *, inside: bool) -> str:
 OBSERVED = "SELECT node, start_ns, end_ns FROM observed WHERE start_ns < :until_ns AND end_ns > :since_ns"
 
 
+#: The roll-up of an hour.
+HOUR_FACTS = (
+    f"SELECT hour, edge, {SUMMED_LIST}, MIN(bucket), MAX(bucket) FROM facts WHERE hour = :hour GROUP BY hour, edge"
+)
+HOUR_LOSSES = (
+    f"SELECT hour, node, hop, probe, reason, {_LOSS_SUMS} FROM losses WHERE hour = :hour GROUP BY 1, 2, 3, 4, 5"
+)
+HOUR_OBSERVED = (
+    "SELECT :hour, node, MAX(start_ns, :since_ns), MIN(end_ns, :until_ns) FROM observed"
+    " WHERE start_ns < :until_ns AND end_ns > :since_ns"
+)
+
+
 def hourly_observed(hours: Iterable[int]) -> str:
     """Stretches observed in ``hours``, from the roll-ups."""
     return f"SELECT node, start_ns, end_ns FROM hourly_observed WHERE hour IN {hours_in(hours)}"

@@ -209,13 +209,17 @@ class SqliteStore:
 
     def roll(self, hour: int) -> None:
         """See ``Store.roll``."""
-        with self._writing():
-            self._healing(lambda: self._roll(hour))
+        self._writer()
+        self._healing(lambda: self._roll(hour))
 
     def _roll(self, hour: int) -> None:
-        day = hour // HOURS_PER_DAY
-        if self._layout.day(day).exists():
-            self._writer().roll(hour, self._layout.day(day))
+        """Add up beside the writer, which waits only while the sums are put down."""
+        if not self._layout.day(hour // HOURS_PER_DAY).exists():
+            return
+        with contextlib.closing(View(self._layout)) as view, view.hour(hour) as rows:
+            if rows is not None:
+                with self._writing():
+                    self._writer().roll(hour, rows)
 
     def drop_before(self, epoch_s: int, *, hours_before_s: int | None = None) -> None:
         """See ``Store.drop_before``."""

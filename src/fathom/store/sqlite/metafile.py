@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from fathom.errors import EdgeMissing
 from fathom.events.batches import Batch, BatchId, Loss
 from fathom.events.edges import Edge, Workload
 from fathom.store import schema
-from fathom.store.columns import SUMMED_LIST
 from fathom.store.filters import address_key
 from fathom.store.interface import SECONDS_PER_DAY, SECONDS_PER_HOUR
 from fathom.store.known import Ids, KnownEdges
@@ -40,6 +40,16 @@ def edge_row(edge: Edge, day: int) -> tuple[str | int, ...]:
 def to_edge(row: Sequence[str | int]) -> Edge:
     """The edge of a row of ``fathom.store.queries.EDGE``."""
     return Edge(Workload(*row[:7]), *row[7:])  # type: ignore[arg-type]  # the schema is strict: texts, and port an integer
+
+
+@dataclass(frozen=True, slots=True)
+class HourRows:
+    """What the roll-up of an hour is made of, all of one moment: rows of the three hourly tables."""
+
+    revision: int
+    facts: Iterable[Sequence[int]]
+    losses: Iterable[Sequence[str | int]]
+    observed: Iterable[Sequence[str | int]]
 
 
 class MetaFile:
@@ -155,37 +165,19 @@ class MetaFile:
         with translated(self.path):
             return dict(self._connection.execute("SELECT hour, revision FROM rolled"))
 
-    def roll(self, hour: int, day_path: Path) -> None:
-        """Make the roll-up of ``hour`` again from the day's file. Its facts and revision are one snapshot."""
-        with translated(day_path):
-            self._connection.execute("ATTACH DATABASE ? AS day", (uri(day_path, "ro"),))
-        try:
-            with translated(day_path), transaction(self._connection):
-                self._roll(hour)
-        finally:
-            self._connection.execute("DETACH DATABASE day")
-
-    def _roll(self, hour: int) -> None:
-        ask = self._connection.execute
-        start_ns, end_ns = hour * SECONDS_PER_HOUR * _NS, (hour + 1) * SECONDS_PER_HOUR * _NS
-        for table in ("hourly", "hourly_losses", "hourly_observed", "rolled"):
-            ask(f"DELETE FROM {table} WHERE hour = ?", (hour,))
-        ask("INSERT INTO rolled SELECT hour, revision FROM day.hours WHERE hour = ?", (hour,))
-        ask(
-            f"INSERT INTO hourly SELECT hour, edge, {SUMMED_LIST}, MIN(bucket), MAX(bucket)"
-            " FROM day.facts WHERE hour = ? GROUP BY edge",
-            (hour,),
-        )
-        ask(
-            "INSERT INTO hourly_losses SELECT hour, node, hop, probe, reason, SUM(count), SUM(packets),"
-            " SUM(bytes_sent), SUM(bytes_received) FROM day.losses WHERE hour = ? GROUP BY node, hop, probe, reason",
-            (hour,),
-        )
-        ask(
-            "INSERT INTO hourly_observed SELECT ?, node, MAX(start_ns, ?), MIN(end_ns, ?) FROM day.observed"
-            " WHERE start_ns < ? AND end_ns > ?",
-            (hour, start_ns, end_ns, end_ns, start_ns),
-        )
+    def roll(self, hour: int, made: HourRows) -> None:
+        """Replace the roll-up of ``hour``."""
+        with translated(self.path), transaction(self._connection):
+            for table in ("hourly", "hourly_losses", "hourly_observed", "rolled"):
+                self._connection.execute(f"DELETE FROM {table} WHERE hour = ?", (hour,))
+            self._connection.execute("INSERT INTO rolled VALUES(?, ?)", (hour, made.revision))
+            for table, rows in (
+                ("hourly", made.facts),
+                ("hourly_losses", made.losses),
+                ("hourly_observed", made.observed),
+            ):
+                width = len(self._connection.execute(f"PRAGMA table_info({table})").fetchall())
+                self._connection.executemany(f"INSERT INTO {table} VALUES({', '.join('?' * width)})", rows)
 
     def raise_floor(self, day: int) -> None:
         """Refuse days before ``day`` from now on; never goes back."""

@@ -7,6 +7,7 @@ time. This module decides nothing about what an answer means: ``fathom.store.pla
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ from fathom.store.interface import (
 )
 from fathom.store.planning import HOURS_PER_DAY, Plan, days_of, hours_of, plan
 from fathom.store.sqlite.files import Layout, connect, translated, uri
-from fathom.store.sqlite.metafile import to_edge
+from fathom.store.sqlite.metafile import HourRows, to_edge
 from fathom.store.stretches import Stretch, coverage
 
 _NS = 1_000_000_000
@@ -71,11 +72,9 @@ class View:
         with translated(path):
             if not self._layout.single:
                 self._connection.execute("ATTACH DATABASE ? AS day", (uri(path, "ro"),))
-            try:
-                yield self._connection
-            finally:
-                if not self._layout.single:
-                    self._connection.execute("DETACH DATABASE day")
+            yield self._connection  # after an error the view is of no use, so nothing is detached
+            if not self._layout.single:
+                self._connection.execute("DETACH DATABASE day")
 
     def _days(self, window: Window) -> list[int]:
         inside = days_of(window)
@@ -217,6 +216,27 @@ class View:
             observed[node].append((start, end))
         known = dict(self._ask("SELECT node, first_seen FROM nodes"))
         return coverage(window, known, observed, grace_s)
+
+    @contextlib.contextmanager
+    def hour(self, hour: int) -> Iterator[HourRows | None]:
+        """What the roll-up of an hour is made of, or None if nothing is there. The facts are added up on entry."""
+        start_s = hour * SECONDS_PER_HOUR
+        values = {"hour": hour, "since_ns": start_s * _NS, "until_ns": (start_s + SECONDS_PER_HOUR) * _NS}
+        with self._day(hour // HOURS_PER_DAY) as connection:
+            connection.execute("BEGIN")
+            try:
+                revision = connection.execute("SELECT revision FROM hours WHERE hour = ?", (hour,)).fetchone()
+                if revision is None:
+                    yield None
+                    return
+                losses = connection.execute(queries.HOUR_LOSSES, values).fetchall()
+                observed = connection.execute(queries.HOUR_OBSERVED, values).fetchall()
+                facts = connection.execute(queries.HOUR_FACTS, values)
+                first = facts.fetchmany(1)
+                yield HourRows(revision[0], itertools.chain(first, facts), losses, observed)
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     def nodes(self) -> list[NodeRow]:
         """All nodes known, by name."""
