@@ -109,7 +109,7 @@ class Btf:
         return tuple(t.name for t in self._types if t.kind == _STRUCT and t.name)
 
     def struct(self, name: str) -> Struct:
-        """The struct ``name`` with its dtype. Raises UsageError if it is absent or holds what numpy cannot (a bit field)."""
+        """The struct ``name`` with its dtype. Raises UsageError if it is absent or has bit fields."""
         for found in self._types:
             if found.kind == _STRUCT and found.name == name:
                 return self._struct(found)
@@ -150,7 +150,7 @@ class Btf:
             "offsets": [f.offset for f in fields],
             "itemsize": found.value,
         }
-        return Struct(found.name, found.value, tuple(fields), np.dtype(layout))  # type: ignore[call-overload]
+        return Struct(found.name, found.value, tuple(fields), np.dtype(layout))
 
     def _typedef(self, type_id: int) -> str:
         found = self._types[type_id]

@@ -22,5 +22,5 @@ def cgroup2_mount(mounts: Path = Path("/proc/self/mounts")) -> Path:
 
 
 def open_root(mounts: Path = Path("/proc/self/mounts")) -> int:
-    """A descriptor of the root of cgroup2, to attach to; the caller closes it. Raises FeatureMissing if there is none."""
+    """A descriptor of the root of cgroup2, which the caller closes. Raises FeatureMissing if there is none."""
     return os.open(cgroup2_mount(mounts), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -1,7 +1,7 @@
 """Spec, Object, Link: a BPF object from its file to its hooks.
 
-A ``Spec`` is the same for the same file and needs no root; settings are put on it. An ``Object`` is a Spec that this kernel
-accepted. A ``Link`` is a program at its hook. Object and Link are context managers; nothing is pinned.
+A ``Spec`` is the same for the same file and needs no root; settings are put on it. An ``Object`` is a Spec that this
+kernel accepted. A ``Link`` is a program at its hook. Object and Link are context managers; nothing is pinned.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The flow probe: packets and bytes of all that sockets send and receive other than TCP.
 
-The kernel counts by socket and peer; here the idle map is drained, its CPUs are summed, and the direction is decided: who
-sent first. A pair that was silent for ``SILENCE_NS`` begins anew, as connection tracking has it. Of a socket that existed
-before the probe, and a pair that was seen in its first ``SILENCE_NS``, nobody knows who began: ``unknown``.
+The kernel counts by socket and peer; here the idle map is drained, its CPUs are summed, and the direction is decided:
+who sent first. A pair that was silent for ``SILENCE_NS`` begins anew, as connection tracking has it. Of a socket that
+existed before the probe, and a pair that was seen in its first ``SILENCE_NS``, nobody knows who began: ``unknown``.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class FlowProbe:
         return np.zeros(0, OBSERVATION)
 
     def losses(self) -> dict[str, LossCount]:
-        """``map_full``: packets of flows that found no room. ``owners_full``: sockets whose owner was not remembered."""
+        """``map_full``: packets of flows that found no room. ``owners_full``: sockets whose owner is not known."""
         read = {name: self._loss(name) for name in self._lost}
         return {
             "map_full": read["flows_0_refused"] + read["flows_1_refused"],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,8 @@ import numpy.typing as npt
 Records = npt.NDArray[np.void]
 
 
-class LossCount(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LossCount:
     """What was lost for one reason since the probe was opened: events (or flows), and what they carried."""
 
     count: int
@@ -18,11 +20,14 @@ class LossCount(NamedTuple):
     bytes_sent: int
     bytes_received: int
 
-    def __add__(self, other: object) -> LossCount:
+    def __add__(self, other: LossCount) -> LossCount:
         """Field by field."""
-        if not isinstance(other, LossCount):
-            return NotImplemented
-        return LossCount(*(a + b for a, b in zip(self, other, strict=True)))
+        return LossCount(
+            self.count + other.count,
+            self.packets + other.packets,
+            self.bytes_sent + other.bytes_sent,
+            self.bytes_received + other.bytes_received,
+        )
 
 
 class Probe(Protocol):

@@ -35,7 +35,7 @@ class ProbeSettings:
 
     @property
     def flow_entries_here(self) -> int:
-        """``flow_entries``, or what fits this machine: the more CPUs, the more bytes an entry has, so the fewer entries."""
+        """``flow_entries``, or what fits this machine: the more CPUs, the larger an entry, so the fewer entries."""
         return self.flow_entries or (16384 if (os.cpu_count() or 1) <= 4 else 8192)
 
     @property

@@ -1,8 +1,8 @@
 """The tcp probe: connections, failures and closes from the state machine, and the connections that are open.
 
-What its records mean is decided here and nowhere else. It refuses to guess: the direction comes from the state machine or
-from a live listener, the owner from a process that really held the socket, and an accepted connection is counted only
-once its owner is known.
+What its records mean is decided here and nowhere else. It refuses to guess: the direction comes from the state machine
+or from a live listener, the owner from a process that really held the socket, and an accepted connection is counted
+only once its owner is known.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class TcpProbe:
         return self._reduce(rows[rows["kind"] == OPEN])
 
     def observe(self, records: Records) -> Records:
-        """Rows of ``OBSERVATION``: opened and failed connections, and what closed ones carried since it was last told."""
+        """Rows of ``OBSERVATION``: opened and failed connections, and what closed ones carried since last told."""
         accepted_only = (records["kind"] == ESTABLISHED) & (records["direction"] == Direction.INGRESS)
         return self._reduce(records[~accepted_only])
 
@@ -157,4 +157,5 @@ class TcpProbe:
 
 def _place(records: Records) -> npt.NDArray[np.uint64]:
     """(network namespace, local port) as one number."""
-    return records["netns"].astype(np.uint64) << np.uint64(16) | records["local_port"]
+    places: npt.NDArray[np.uint64] = records["netns"].astype(np.uint64) << np.uint64(16) | records["local_port"]
+    return places
