@@ -86,6 +86,7 @@ class LinkClient:
         self._empty = asyncio.Event()
         self._state: State = "connecting"
         self._detail, self._store_id, self._interval_s = "not connected yet", "", 0
+        self._logged = ""
         self._acknowledged = self._sent = 0
 
     async def start(self) -> None:
@@ -210,7 +211,6 @@ class LinkClient:
 
     async def _run(self) -> None:
         while True:
-            self._state, wait = "connecting", 0.0
             try:
                 await self._connect()
             except (AuthenticationError, UsageError) as error:
@@ -227,9 +227,10 @@ class LinkClient:
 
     def _told_down(self, state: State, error: Exception) -> None:
         detail = error.what if isinstance(error, FathomError) else f"{type(error).__name__}: {error}"
-        if (state, detail) != (self._state, self._detail):
-            _LOG.warning("link to %s: %s", self._settings.link_server, detail)
         self._state, self._detail = state, detail
+        if detail != self._logged:  # once, not at each attempt
+            _LOG.warning("link to %s: %s", self._settings.link_server, detail)
+            self._logged = detail
 
     async def _connect(self) -> None:
         """One stream, from dialling to its end, which is always an error."""
@@ -240,9 +241,12 @@ class LinkClient:
             call = connect(None, metadata=metadata)
             session = Session(call, self)
             try:
-                welcome = await session.open(messages.hello(self._agent, self.clock(), self.spool_state()))
+                async with asyncio.timeout(self._settings.link_connect_timeout_s):
+                    welcome = await session.open(messages.hello(self._agent, self.clock(), self.spool_state()))
                 self._store_id, self._interval_s = welcome.store_id, welcome.interval_s
                 self._state, self._detail, self._session = "connected", "", session
+                _LOG.info("link to %s: connected", self._settings.link_server)
+                self._logged = ""
                 await session.run()
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError, EOFError, TimeoutError) as error:
                 raise await _reason(call, error) from error
@@ -256,7 +260,7 @@ class LinkClient:
 async def _reason(call: grpc.aio.StreamStreamCall[bytes, bytes], error: Exception) -> FathomError:
     """Why the stream ended, as an error of ours."""
     if isinstance(error, TimeoutError):
-        return ServerUnavailable("the server did not answer the hello in time")
+        return ServerUnavailable("the server did not answer in time")
     code, details = await call.code(), await call.details()
     if code in _REFUSALS:
         return AuthenticationError(

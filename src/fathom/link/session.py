@@ -27,7 +27,6 @@ T = TypeVar("T")
 _MAX_KNOWN = 1 << 18
 #: Times that one batch is tried while the server fails on it for a reason of its own.
 _MAX_ATTEMPTS = 20
-_WELCOME_S = 15.0
 
 
 class Owner(Protocol):
@@ -120,8 +119,7 @@ class Session:
         Raises EOFError or grpc's errors if the stream ended, WireError if the server speaks another language.
         """
         await self._call.write(hello)
-        async with asyncio.timeout(_WELCOME_S):
-            message = await self._read()
+        message = await self._read()
         if message.WhichOneof("kind") != "welcome":
             raise WireError("the server did not begin with a welcome")
         self._welcome = messages.welcome_from(message.welcome)

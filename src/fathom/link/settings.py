@@ -20,6 +20,9 @@ class LinkClientSettings:
         4 * 1024 * 1024, "Batches not acknowledged yet that are also kept in memory", unit="bytes", minimum=0
     )
     link_heartbeat_s: float = setting(10.0, "Time between heartbeats", unit="s", minimum=0.01)
+    link_connect_timeout_s: float = setting(
+        15.0, "Time in which the server must accept a new stream", unit="s", minimum=0.01
+    )
     link_backoff_max_s: float = setting(30.0, "Longest wait between attempts to connect", unit="s", minimum=0.0)
     link_refused_retry_s: float = setting(
         60.0, "Wait between attempts after the server refused the token or the version", unit="s", minimum=0.0

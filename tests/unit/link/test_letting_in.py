@@ -367,3 +367,22 @@ async def test_a_server_that_does_not_begin_with_a_welcome_is_left(make_client: 
 def test_a_node_name_that_cannot_be_sent_is_refused_at_once(make_client: Any) -> None:
     with pytest.raises(WireError, match="node"):
         make_client(1, node="a\nb")
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_left_after_a_time(make_client: Any, until: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with make_client(silent.getsockname()[1], link_connect_timeout_s=0.05) as client:
+            await until(lambda: client.status().attempts > 1, "a second attempt")
+            assert client.status().state == "waiting"
+            assert "did not answer in time" in client.status().detail
+
+
+async def test_an_outage_is_logged_once_not_at_each_attempt(
+    make_client: Any, until: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    async with make_client(port) as client:
+        await until(lambda: client.status().attempts > 5, "some attempts")
+        assert "not reachable" in client.state().detail
+    assert caplog.text.count("not reachable") == 1

@@ -88,6 +88,7 @@ def test_defaults_are_loopback_and_bounded() -> None:
         link_allow_plaintext=False,
         link_memory_bytes=4 << 20,
         link_heartbeat_s=10.0,
+        link_connect_timeout_s=15.0,
         link_backoff_max_s=30.0,
         link_refused_retry_s=60.0,
         spool_dir="/var/lib/fathom/spool",
