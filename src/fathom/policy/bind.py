@@ -7,6 +7,7 @@ the outside) are added here, for these rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from fathom.policy import cells, classes
 from fathom.policy.bits import BitMatrix, Bools
 from fathom.policy.compile import Compiled
-from fathom.policy.index import EXTERNAL, HOST_POD, NODE, POD, Profile
+from fathom.policy.index import EXTERNAL, HOST_POD, NODE, POD
 from fathom.policy.model import Direction
 from fathom.policy.resolve import Resolved
 
@@ -33,11 +34,10 @@ class Bound:
     port_terms: tuple[BitMatrix, BitMatrix]
     cell_terms: tuple[BitMatrix, BitMatrix]
     name_sets: tuple[frozenset[str], ...]
-    port_cells: NDArray[np.int64]
     port_names: tuple[frozenset[tuple[int, str]] | None, ...]
 
 
-def bind(compiled: Compiled, resolved: Resolved, direction: Direction) -> Bound:
+def bind(compiled: Compiled, resolved: Resolved, direction: Direction, ports: PortColumns) -> Bound:
     """Columns of every row of ``resolved`` for one direction."""
     rows = resolved.rows
     subject, peer = ("src", "dst") if direction == "egress" else ("dst", "src")
@@ -53,19 +53,17 @@ def bind(compiled: Compiled, resolved: Resolved, direction: Direction) -> Bound:
         address_sets = np.where(hidden, 0, address_sets)
         part = np.where(hidden, cells.OUTSIDE, part)
     cell_column, cell_terms = _cells(compiled, part, address_sets)
-    ports, port_cells, port_names, port_terms = _ports(compiled, resolved)
     names = _names(resolved, direction)
     return Bound(
         groups,
         class_column,
         cell_column,
-        ports,
+        ports.columns,
         names,
-        port_terms,
+        ports.terms,
         cell_terms,
         resolved.names,
-        port_cells,
-        port_names,
+        ports.names,
     )
 
 
@@ -87,7 +85,7 @@ def _peer_classes(compiled: Compiled, resolved: Resolved, subject: str, peer: st
 
 def _outside(compiled: Compiled, sets: NDArray[np.int32]) -> Column:
     """Columns of the outside by family, and by whether the API server is there."""
-    used, inverse = np.unique(sets, return_inverse=True)
+    used, inverse = _used(sets, len(compiled.index.addresses.values))
     found: list[int] = []
     for number in used.tolist():
         held = compiled.index.addresses.values[number]
@@ -95,7 +93,7 @@ def _outside(compiled: Compiled, sets: NDArray[np.int32]) -> Column:
         base = classes.OUTSIDE[families.pop() if len(families) == 1 else 0]
         server = bool(held) and set(held) <= compiled.index.api_servers
         found.append(base + 3 * server)
-    return np.array(found, np.int64)[inverse.reshape(-1)]
+    return np.array(found, np.int64)[inverse]
 
 
 def _parts(kind: NDArray[np.uint8]) -> Column:
@@ -103,15 +101,22 @@ def _parts(kind: NDArray[np.uint8]) -> Column:
     return found
 
 
+def _used(numbers: NDArray[Any], count: int) -> tuple[Column, Column]:
+    """The numbers (below ``count``) that occur, and for each entry its position among them."""
+    occurs = np.zeros(count, bool)
+    occurs[numbers] = True
+    position = np.cumsum(occurs) - 1
+    return np.flatnonzero(occurs), position[numbers]
+
+
 def _cells(compiled: Compiled, part: Column, sets: Column) -> tuple[Column, tuple[BitMatrix, BitMatrix]]:
     """The column of each row's peer address, and the terms with columns for sets in several cells."""
     table, terms = compiled.cells, compiled.cell_terms
-    used, inverse = np.unique(sets, return_inverse=True)
+    used, position = _used(sets, len(compiled.index.addresses.values))
     every = table.cells([compiled.index.addresses.values[number] for number in used.tolist()])
     mixed = {item: number for number, item in enumerate(dict.fromkeys(item for item in every if len(item) > 1))}
     single = np.array([next(iter(item)) if len(item) == 1 else -1 for item in every], np.int64)
     several = np.array([mixed.get(item, -1) for item in every], np.int64)
-    position = inverse.reshape(-1)
     column = part * table.count + single[position]
     is_mixed = single[position] < 0
     column[is_mixed] = table.columns + part[is_mixed] * len(mixed) + several[position][is_mixed]
@@ -124,64 +129,57 @@ def _cells(compiled: Compiled, part: Column, sets: Column) -> tuple[Column, tupl
     return column, (BitMatrix(must, total), BitMatrix(may, total))
 
 
-_PortColumns = tuple[
-    Column, NDArray[np.int64], tuple[frozenset[tuple[int, str]] | None, ...], tuple[BitMatrix, BitMatrix]
-]
+@dataclass(frozen=True)
+class PortColumns:
+    """The port's column of each row, the names that pods give to each column (None: not known), and the terms."""
+
+    columns: Column
+    names: tuple[frozenset[tuple[int, str]] | None, ...]
+    terms: tuple[BitMatrix, BitMatrix]
 
 
-def _ports(compiled: Compiled, resolved: Resolved) -> _PortColumns:
-    """The port's column of each row. Where a pod names ports that rules ask for, columns of its own.
-
-    Returns the columns; the plain cell of each column; the names of each column (None: not known); the terms.
-    """
+def port_columns(compiled: Compiled, resolved: Resolved) -> PortColumns:
+    """Columns of ports, the same for both directions. What a pod names, and rules ask for, has columns of its own."""
     rows, table, terms = resolved.rows, compiled.ports, compiled.port_terms
     cell = table.cells(rows["protocol"], rows["port"]).astype(np.int64)
     names: list[frozenset[tuple[int, str]] | None] = [frozenset()] * table.count
     plain = list(range(table.count))
     if not table.named or not len(rows):
-        return cell, np.array(plain), tuple(names), terms.packed()
-    profiles = compiled.index.profiles.values
-    asked = np.array([_asks(profile, table.named) for profile in profiles], bool)
-    concerned = np.flatnonzero((rows["dst_kind"] == POD) & asked[rows["dst_profile"]])
+        return PortColumns(cell, tuple(names), terms.packed())
     made: dict[tuple[int, frozenset[tuple[int, str]] | None], int] = {}
-    memory: dict[tuple[int, int, int], int] = {}
-    keys = zip(
-        concerned.tolist(),
-        rows["dst_profile"][concerned].tolist(),
-        rows["protocol"][concerned].tolist(),
-        rows["port"][concerned].tolist(),
-        cell[concerned].tolist(),
-        strict=True,
-    )
-    for place, profile, protocol, port, here in keys:
-        column = memory.get((profile, protocol, port))
-        if column is None:
-            held = _held(profiles[profile], protocol, port, table.named)
-            column = here
-            if held is None or held:
-                column = made.setdefault((here, held), table.count + len(made))
-            memory[profile, protocol, port] = column
-        cell[place] = column
-    for here, held in made:
+    to_pod = rows["dst_kind"] == POD
+    closed = np.array([profile.pod is None for profile in compiled.index.profiles.values], bool)
+    for place in np.flatnonzero(to_pod & closed[rows["dst_profile"]]).tolist():
+        cell[place] = made.setdefault((int(cell[place]), None), table.count + len(made))
+    keys, held = _named_ports(compiled)
+    if len(keys):
+        asked = rows["dst_profile"].astype(np.int64) << 24 | rows["protocol"].astype(np.int64) << 16 | rows["port"]
+        at = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+        hit = np.flatnonzero((keys[at] == asked) & to_pod)
+        pair = at[hit] * table.count + cell[hit]
+        unique, inverse = np.unique(pair, return_inverse=True)
+        columns = [
+            made.setdefault((code % table.count, held[code // table.count]), table.count + len(made))
+            for code in unique.tolist()
+        ]
+        cell[hit] = np.array(columns, np.int64)[inverse.reshape(-1)]
+    for here, given in made:
         plain.append(here)
-        names.append(held)
-    must = [np.r_[row, row[plain[table.count :]]] for row in terms.must]
-    may = [np.r_[row, row[plain[table.count :]]] for row in terms.may]
-    total = len(plain)
-    return cell, np.array(plain), tuple(names), (BitMatrix(must, total), BitMatrix(may, total))
+        names.append(given)
+    extra = plain[table.count :]
+    must, may = ([np.r_[row, row[extra]] for row in half] for half in (terms.must, terms.may))
+    return PortColumns(cell, tuple(names), (BitMatrix(must, len(plain)), BitMatrix(may, len(plain))))
 
 
-def _asks(profile: Profile, wanted: frozenset[str]) -> bool:
-    return profile.pod is None or any(name in wanted for name, _, _ in profile.ports)
-
-
-def _held(profile: Profile, protocol: int, port: int, wanted: frozenset[str]) -> frozenset[tuple[int, str]] | None:
-    """Names that the pod gives to this port; None where the pod's ports are not known."""
-    if profile.pod is None:
-        return None
-    return frozenset(
-        (p, name) for name, p, number in profile.ports if name in wanted and (p, number) == (protocol, port)
-    )
+def _named_ports(compiled: Compiled) -> tuple[Column, list[frozenset[tuple[int, str]]]]:
+    """Sorted keys (profile, protocol, port) of ports whose names rules ask for, and the names of each."""
+    found: dict[int, set[tuple[int, str]]] = {}
+    for number, profile in enumerate(compiled.index.profiles.values):
+        for name, protocol, port in profile.ports:
+            if name in compiled.ports.named:
+                found.setdefault(number << 24 | protocol << 16 | port, set()).add((protocol, name))
+    keys = sorted(found)
+    return np.array(keys, np.int64), [frozenset(found[key]) for key in keys]
 
 
 def _names(resolved: Resolved, direction: Direction) -> Column:

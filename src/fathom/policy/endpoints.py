@@ -61,10 +61,18 @@ class Finder:
         self.options = options
         self._slices: Mapping[tuple[str, str], list[Slice]] = _by_service(index.records.slices)
         self._identities: dict[str, int] = {}
+        self._found: dict[str, list[Candidate]] = {}
+        self._columns = {name: index.presences[name].tolist() for name in index.presences.dtype.names or ()}
         self._node_ports = self._find_node_ports()
 
     def find(self, text: str) -> list[Candidate]:
         """What ``text`` may have been, whatever the port."""
+        found = self._found.get(text)
+        if found is None:
+            found = self._found[text] = self._find(text)
+        return found
+
+    def _find(self, text: str) -> list[Candidate]:
         if "/" not in text:
             one = address(text)
             return self._address(one) if one is not None else self._name(text)
@@ -111,26 +119,26 @@ class Finder:
     def _rows(self, rows: Iterable[int], note: int, identity: str) -> list[Candidate]:
         """Presences as candidates; those of equal profile, kind and (for a workload) replicas are one."""
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        table = self.index.presences
-        listed = list(rows)
-        for row in listed:
-            key = (int(table["kind"][row]), int(table["profile"][row])) if note == REPLICAS else (row, 0)
+        table = self._columns
+        for row in rows:
+            key = (table["kind"][row], table["profile"][row]) if note == REPLICAS else (row, 0)
             groups[key].append(row)
         return [self._merged(group, note, identity) for group in groups.values()]
 
     def _merged(self, rows: list[int], note: int, identity: str) -> Candidate:
-        table, index = self.index.presences, self.index
+        table, index = self._columns, self.index
         first = rows[0]
-        kind = int(table["kind"][first])
-        nodes = {int(table["node"][row]) for row in rows}
-        node = nodes.pop() if len(nodes) == 1 else -1
-        every = {one for row in rows for one in index.addresses.values[int(table["addresses"][row])]}
-        addresses = index.addresses.number(tuple(sorted(every)))
+        kind = table["kind"][first]
+        node = table["node"][first] if len({table["node"][row] for row in rows}) == 1 else -1
+        addresses = table["addresses"][first]
+        if len(rows) > 1:
+            every = {one for row in rows for one in index.addresses.values[table["addresses"][row]]}
+            addresses = index.addresses.number(tuple(sorted(every)))
         cause = 0
-        profile = int(table["profile"][first])
-        virtual = index.records.pods[int(table["pod"][first])].virtual
+        profile = table["profile"][first]
+        virtual = index.records.pods[table["pod"][first]].virtual
         if kind == HOST_POD:
-            if not every and node >= 0:
+            if not addresses and node >= 0:
                 addresses = self._node_addresses(index.nodes.values[node])
             if self.options.host_network == "pod":
                 kind = POD
@@ -143,8 +151,8 @@ class Finder:
             self._identity(identity) if single else -1,
             addresses,
             node,
-            min(int(table["since"][row]) for row in rows),
-            max(int(table["until"][row]) for row in rows),
+            min(table["since"][row] for row in rows),
+            max(table["until"][row] for row in rows),
             note=note,
             cause=cause,
         )
@@ -245,13 +253,13 @@ class Finder:
         if not service.selector:
             return []
         found: list[Candidate] = []
-        table = self.index.presences
+        table = self._columns
         wanted = service.selector.items()
         for row in self.index.by_namespace.get(service.namespace, ()):
-            pod = self.index.records.pods[int(table["pod"][row])]
+            pod = self.index.records.pods[table["pod"][row]]
             if pod.labels is None or not wanted <= pod.labels.items():
                 continue
-            target = _target(item, self.index.profiles.values[int(table["profile"][row])].ports)
+            target = _target(item, self.index.profiles.values[table["profile"][row]].ports)
             if target:
                 name = f"{pod.namespace}/{pod.name}"
                 merged = self._merged([row], CHANGED, name)

@@ -13,7 +13,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from fathom.policy.bind import Bound, bind
+from fathom.policy.bind import Bound, PortColumns, bind, port_columns
 from fathom.policy.bits import Bools
 from fathom.policy.compile import Compiled, Group, Member
 from fathom.policy.endpoints import BOTH as BOTH_SIDES
@@ -76,18 +76,21 @@ class RowOutcomes:
 def evaluate(compiled: Compiled, resolved: Resolved) -> Verdicts:
     """The verdict of every flow of ``resolved``."""
     compiled = compiled.current()
-    egress, ingress = (side_outcomes(compiled, resolved, direction) for direction in DIRECTIONS[::-1])
+    ports = port_columns(compiled, resolved)
+    egress, ingress = (side_outcomes(compiled, resolved, direction, ports) for direction in DIRECTIONS[::-1])
     return _combine(compiled, resolved, egress, ingress)
 
 
-def side_outcomes(compiled: Compiled, resolved: Resolved, direction: Direction) -> RowOutcomes:
+def side_outcomes(compiled: Compiled, resolved: Resolved, direction: Direction, ports: PortColumns) -> RowOutcomes:
     """Outcomes of every row at one side, ``compiled`` being current."""
-    bound = bind(compiled, resolved, direction)
+    bound = bind(compiled, resolved, direction, ports)
     state = _State(compiled, resolved, direction, bound)
     wanted = EGRESS if direction == "egress" else INGRESS
     rows = resolved.rows
     chosen = np.flatnonzero((bound.groups >= 0) & (rows["sides"] & wanted > 0) & ~rows["allow"])
-    order = chosen[np.argsort(bound.groups[chosen], kind="stable")]
+    keys = bound.groups[chosen]
+    small = len(compiled.sides[direction].groups) < 1 << 16  # numpy sorts 16-bit numbers by radix
+    order = chosen[np.argsort(keys.astype(np.uint16) if small else keys, kind="stable")]
     numbers = bound.groups[order]
     edges = np.flatnonzero(np.diff(numbers)) + 1
     for begin, end in zip([0, *edges.tolist()], [*edges.tolist(), len(order)], strict=True):

@@ -7,6 +7,7 @@ have one candidate at either end and stay one row.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from fathom.policy.endpoints import BOTH, Candidate, Finder
 from fathom.policy.flows import Flows
 from fathom.policy.index import EXTERNAL, POD, SELF, Index
 from fathom.policy.inventory import FOREVER, Inventory
-from fathom.policy.options import DEFAULTS, DNAT, ESTABLISHED, NOT_ORIENTED, OWN_POD, Options
+from fathom.policy.options import ABSENT, DEFAULTS, DNAT, ESTABLISHED, NOT_ORIENTED, OWN_POD, Options
 
 #: Columns of one candidate in arrays.
 _CANDIDATE = np.dtype(
@@ -64,13 +65,34 @@ ROW = np.dtype(
 )
 
 
+class Rows:
+    """Columns of ROW (or of another record type), each an array of its own, since most steps touch few of them."""
+
+    __slots__ = ("_columns", "_count")
+
+    def __init__(self, columns: dict[str, NDArray[Any]], count: int) -> None:
+        self._columns = columns
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._columns[name]
+
+    def select(self, chosen: NDArray[Any]) -> Rows:
+        """The rows that an index array or mask chooses."""
+        columns = {name: column[chosen] for name, column in self._columns.items()}
+        return Rows(columns, len(next(iter(columns.values()))))
+
+
 @dataclass(frozen=True)
 class Resolved:
     """Rows of ROW for ``count`` flows, sorted by flow; ``names`` are the sets of DNS names that rows point at."""
 
     index: Index
     options: Options
-    rows: NDArray[np.void]
+    rows: Rows
     count: int
     names: tuple[frozenset[str], ...]
     named: bool
@@ -86,12 +108,13 @@ def resolve(flows: Flows, inventory: Inventory, options: Options = DEFAULTS) -> 
     flow, src = _expand(src_table, src_keys, first, last)
     position, dst = _expand(dst_table, dst_keys[flow], first[flow], last[flow])
     flow, src = flow[position], src[position]
-    kept = _together(src_table.rows[src], dst_table.rows[dst], first[flow], last[flow], flow)
-    flow, src, dst = flow[kept], src[kept], dst[kept]
-    rows = _rows(flows, flow, src_table.rows[src], dst_table.rows[dst])
+    if not (src_table.timeless and dst_table.timeless):
+        kept = _together(src_table, src, dst_table, dst, (first[flow], last[flow], flow))
+        flow, src, dst = flow[kept], src[kept], dst[kept]
+    rows = _rows(flows, flow, (src_table, src), (dst_table, dst))
     _pick_addresses(flows, rows, index)
     names, sets = _names(flows, rows, index)
-    rows["names"] = names
+    rows["names"][:] = names
     return Resolved(index, options, rows, len(flows), sets, bool(index.answers) or bool(np.any(flows.rows["name"])))
 
 
@@ -120,19 +143,27 @@ class _Table:
             for item in lists
             for c in item
         ]
-        self.rows = np.array(flat, dtype=_CANDIDATE)
+        rows = np.array(flat, dtype=_CANDIDATE)
+        self.rows = Rows({name: np.ascontiguousarray(rows[name]) for name in _CANDIDATE.names or ()}, len(rows))
+        self.timeless = bool(np.all((rows["since"] <= 0) & (rows["until"] >= FOREVER)))
 
 
 def _sources(flows: Flows, finder: Finder) -> tuple[_Table, NDArray[np.int64]]:
-    used, keys = np.unique(flows.rows["src"], return_inverse=True)
-    return _Table([finder.find(flows.strings[number]) for number in used.tolist()]), keys.astype(np.int64)
+    used, keys = _used(flows.rows["src"], len(flows.strings))
+    return _Table([finder.find(flows.strings[number]) for number in used.tolist()]), keys
+
+
+def _used(numbers: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers that occur, and for each entry its position among them."""
+    occurs = np.zeros(count, bool)
+    occurs[numbers] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[numbers]
 
 
 def _destinations(flows: Flows, finder: Finder) -> tuple[_Table, NDArray[np.int64]]:
     """As sources; where the destination is a service, a key of its own for each protocol and port."""
     rows = flows.rows
-    used, keys = np.unique(rows["dst"], return_inverse=True)
-    keys = keys.astype(np.int64)
+    used, keys = _used(rows["dst"], len(flows.strings))
     texts = [flows.strings[number] for number in used.tolist()]
     is_service = np.array([bool(finder.services(text)) for text in texts], bool)
     lists = [[] if service else finder.find(text) for text, service in zip(texts, is_service.tolist(), strict=True)]
@@ -159,7 +190,7 @@ def _expand(
     """(position, candidate) pairs of candidates that overlap the time; where none does, all of them."""
     start = table.start[keys]
     count = table.start[keys + 1] - start
-    if np.all(count == 1) and np.all((table.rows["since"] <= 0) & (table.rows["until"] >= FOREVER)):
+    if table.timeless and np.all(count == 1):
         return np.arange(len(keys)), start
     position = np.repeat(np.arange(len(keys)), count)
     offset = np.arange(len(position)) - np.repeat(np.cumsum(count) - count, count)
@@ -172,15 +203,16 @@ def _expand(
 
 
 def _together(
-    src: NDArray[np.void],
-    dst: NDArray[np.void],
-    first: NDArray[np.int64],
-    last: NDArray[np.int64],
-    flow: NDArray[np.int64],
+    src_table: _Table,
+    src: NDArray[np.int64],
+    dst_table: _Table,
+    dst: NDArray[np.int64],
+    window: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
 ) -> NDArray[np.bool_]:
     """Pairs of candidates that held at one moment of the flow; where no pair did, all pairs."""
-    begin = np.maximum(np.maximum(src["since"], dst["since"]), first)
-    end = np.minimum(np.minimum(src["until"] - 1, dst["until"] - 1), last)
+    first, last, flow = window
+    begin = np.maximum(np.maximum(src_table.rows["since"][src], dst_table.rows["since"][dst]), first)
+    end = np.minimum(np.minimum(src_table.rows["until"][src], dst_table.rows["until"][dst]) - 1, last)
     kept: NDArray[np.bool_] = begin <= end
     if kept.all():
         return kept
@@ -190,48 +222,60 @@ def _together(
     return kept
 
 
-def _rows(flows: Flows, flow: NDArray[np.int64], src: NDArray[np.void], dst: NDArray[np.void]) -> NDArray[np.void]:
-    given = flows.rows[flow]
-    rows = np.zeros(len(flow), ROW)
-    rows["flow"] = flow
-    rows["sides"] = dst["sides"]
-    rows["hides"] = dst["hides"]
-    rows["protocol"] = given["protocol"]
-    rows["port"] = np.where(dst["port"] > 0, dst["port"], given["port"])
-    rows["notes"] = src["note"] | dst["note"]
-    rows["src_cause"], rows["dst_cause"] = src["cause"], dst["cause"]
-    for name in ("kind", "profile", "addresses", "node"):
-        rows["src_" + name], rows["dst_" + name] = src[name], dst[name]
-    outside = (src["since"] > 0) | (src["until"] < FOREVER) | (dst["since"] > 0) | (dst["until"] < FOREVER)
-    if outside.any():
+_End = tuple[_Table, NDArray[np.int64]]
+
+
+def _rows(flows: Flows, flow: NDArray[np.int64], src: _End, dst: _End) -> Rows:
+    """The columns of ROW, from candidates at both ends."""
+    given = flows.rows
+    rows = Rows({name: np.zeros(len(flow), ROW[name]) for name in ROW.names or ()}, len(flow))
+    whole = len(flow) == len(flows)
+    rows["flow"][:] = flow
+    rows["protocol"][:] = given["protocol"] if whole else given["protocol"][flow]
+    port = given["port"] if whole else given["port"][flow]
+    for end, (table, chosen) in (("src", src), ("dst", dst)):
+        for name in ("kind", "profile", "addresses", "node", "cause"):
+            rows[f"{end}_{name}"][:] = table.rows[name][chosen]
+    table, chosen = dst
+    for name in ("sides", "hides"):
+        rows[name][:] = table.rows[name][chosen]
+    rows["notes"][:] = src[0].rows["note"][src[1]] | table.rows["note"][chosen]
+    moved = table.rows["port"][chosen]
+    rows["port"][:] = np.where(moved > 0, moved, port)
+    if not (src[0].timeless and dst[0].timeless):
         _too_late(flows, rows, src, dst)
-    myself = (src["identity"] >= 0) & (src["identity"] == dst["identity"])
-    myself |= (dst["kind"] == SELF) | (src["kind"] == SELF)
-    rows["assumed"] |= np.where(myself, OWN_POD, 0).astype(np.uint16)
-    rows["assumed"] |= np.where(dst["inferred"], DNAT, 0).astype(np.uint16)
+    mine, theirs = src[0].rows["identity"][src[1]], table.rows["identity"][chosen]
+    myself = (mine >= 0) & (mine == theirs)
+    myself |= (rows["dst_kind"] == SELF) | (rows["src_kind"] == SELF)
+    rows["allow"][:] = myself
+    rows["assumed"][myself] |= OWN_POD
+    rows["assumed"][table.rows["inferred"][chosen]] |= DNAT
     old = (given["count"] == 0) & (given["edge"] != 0)
-    rows["assumed"] |= np.where(old, ESTABLISHED, 0).astype(np.uint16)
-    rows["allow"] = myself
+    if old.any():
+        rows["assumed"][old[flow]] |= ESTABLISHED
     lost = ~given["oriented"]
-    rows["src_cause"][lost] |= NOT_ORIENTED
-    rows["dst_cause"][lost] |= NOT_ORIENTED
+    if lost.any():
+        rows["src_cause"][lost[flow]] |= NOT_ORIENTED
+        rows["dst_cause"][lost[flow]] |= NOT_ORIENTED
     return rows
 
 
-def _too_late(flows: Flows, rows: NDArray[np.void], src: NDArray[np.void], dst: NDArray[np.void]) -> None:
+def _too_late(flows: Flows, rows: Rows, src: _End, dst: _End) -> None:
     """A pod that the inventory holds only at another time is a pod of which nothing is known at this one."""
     first, last = _window(flows)
     first, last = first[rows["flow"]], last[rows["flow"]]
-    for name, side in (("src", src), ("dst", dst)):
-        gone = (side["since"] > last) | (side["until"] <= first)
+    for name, (table, chosen) in (("src", src), ("dst", dst)):
+        gone = (table.rows["since"][chosen] > last) | (table.rows["until"][chosen] <= first)
         rows[name + "_profile"][gone] = 0
         rows[name + "_kind"][gone & (rows[name + "_kind"] != EXTERNAL)] = POD
-        rows[name + "_cause"][gone] |= 1
+        rows[name + "_cause"][gone] |= ABSENT
 
 
-def _pick_addresses(flows: Flows, rows: NDArray[np.void], index: Index) -> None:
+def _pick_addresses(flows: Flows, rows: Rows, index: Index) -> None:
     """The address that the flow itself names; and of a dual-stack pod, those of the flow's family."""
     for name in ("src", "dst"):
+        if not flows.rows[name + "_address"].any():
+            continue
         given = flows.rows[name + "_address"][rows["flow"]]
         for number in np.unique(given[given > 0]).tolist():
             ours = (given == number) & (rows[name + "_kind"] != EXTERNAL)
@@ -254,7 +298,7 @@ def _family(addresses: tuple[object, ...]) -> int:
     return sum({getattr(item, "family", 0) for item in addresses})
 
 
-def _names(flows: Flows, rows: NDArray[np.void], index: Index) -> tuple[NDArray[np.int32], tuple[frozenset[str], ...]]:
+def _names(flows: Flows, rows: Rows, index: Index) -> tuple[NDArray[np.int32], tuple[frozenset[str], ...]]:
     """For each row the set of names that its outside destination was known by at the time."""
     found = np.full(len(rows), -1, np.int32)
     sets: dict[frozenset[str], int] = {}
