@@ -15,7 +15,6 @@ from pathlib import Path
 
 from fathom.errors import UsageError
 
-
 #: Where root's data lies.
 SYSTEM_DATA = Path("/var/lib/fathom")
 

@@ -7,7 +7,6 @@ It refuses to restart a child that never became ready: that is a fault to be tol
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 import time
@@ -15,12 +14,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fathom.cli.becoming import become
 from fathom.cli.caller import Caller
 from fathom.cli.logs import Log
 from fathom.errors import FathomError
 
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP = 1, 38, 24
-_libc = ctypes.CDLL(None, use_errno=True)
 State = Literal["starting", "ready", "waiting", "stopped"]
 
 
@@ -147,7 +145,7 @@ class Child:
             stderr=asyncio.subprocess.STDOUT,
             env={**os.environ, **part.env},
             start_new_session=True,
-            preexec_fn=lambda: _become(part, parent),
+            preexec_fn=lambda: become(part.user, unprivileged=part.unprivileged, parent=parent),
         )
         assert self._process.stdout is not None
         self._drained = asyncio.ensure_future(self._collect(self._process.stdout))
@@ -171,20 +169,3 @@ def ended(code: int) -> str:
     if code >= 0:
         return f"ended with status {code}"
     return f"was killed by {signal.Signals(-code).name}"
-
-
-def _become(part: Part, parent: int) -> None:
-    """In the child, between fork and exec: give up what it must not have, and tie its life to its parent's."""
-    if part.unprivileged:
-        for capability in range(64):  # capabilities that do not exist are refused with EINVAL, which is as good
-            _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
-    if part.user is not None and os.geteuid() == 0:
-        os.setgroups(part.user.groups)
-        os.setresgid(part.user.gid, part.user.gid, part.user.gid)
-        os.setresuid(part.user.uid, part.user.uid, part.user.uid)
-    if part.unprivileged:
-        _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    # After the ids: changing them clears it. If the parent died meanwhile, the signal will never come.
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
