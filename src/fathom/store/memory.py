@@ -1,0 +1,306 @@
+"""A store in memory, as plain as can be: the double for tests of others, and the meaning to which engines are held.
+
+It keeps every fact and adds up when asked. It refuses to be quick, to be shared between processes, or to survive.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from ipaddress import IPv6Address, ip_address, ip_network
+
+import msgspec
+
+from fathom.errors import EdgeMissing, UsageError
+from fathom.events.batches import Batch, BatchId, Loss
+from fathom.events.edges import Edge, Workload
+from fathom.store import filters, parts
+from fathom.store.columns import COUNTERS, add, to_sums
+from fathom.store.cursors import Key, seal, unseal
+from fathom.store.interface import (
+    MAX_POINTS,
+    SECONDS_PER_DAY,
+    SECONDS_PER_HOUR,
+    Coverage,
+    EdgeQuery,
+    EdgeRow,
+    LossRow,
+    NodeRow,
+    Page,
+    SeriesPoint,
+    StoreHealth,
+    Window,
+    WorkloadRow,
+)
+from fathom.store.stretches import coverage
+
+_NS = 1_000_000_000
+_NOTHING = [0] * len(COUNTERS)
+
+
+class _Total:
+    """Counters of one thing inside a window."""
+
+    def __init__(self) -> None:
+        self.counters, self.buckets = list(_NOTHING), set[int]()
+
+    def add(self, bucket: int, counters: list[int]) -> None:
+        self.counters = add(self.counters, counters)
+        self.buckets.add(bucket)
+
+    @property
+    def traffic(self) -> int:
+        sums = to_sums(self.counters)
+        return sums.bytes_sent + sums.bytes_received
+
+
+class MemoryStore:
+    """See ``fathom.store.interface.Store``."""
+
+    def __init__(self, *, clock: Callable[[], float], most_edges: int = 1_000_000, store_id: str = "memory") -> None:
+        self.store_id = store_id
+        self._clock, self._most_edges = clock, most_edges
+        self._lock = threading.RLock()
+        self._edges: dict[int, Edge] = {}
+        self._facts: list[tuple[int, int, list[int]]] = []  # edge, bucket, counters
+        self._losses: list[tuple[str, Loss]] = []
+        self._observed: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self._ledger: dict[BatchId, tuple[int, int]] = {}
+        self._rolled: set[int] = set()
+        self._first_seen: dict[str, int] = {}
+        self._floor_day = self._floor_hour = 0
+        self._homeless: set[int] = set()
+
+    def write(self, batch: Batch) -> bool:
+        """See ``Store.write``."""
+        table = parts.check(batch)
+        with self._lock:
+            if batch.id in self._ledger:
+                return False
+            newest = max((bucket for _, bucket, _ in self._facts), default=0) // SECONDS_PER_DAY
+            now = int(self._clock())
+            end_s = max(now, (newest + 1) * SECONDS_PER_DAY) + SECONDS_PER_DAY
+            limits = parts.Limits(self._floor_day, end_s, now)
+            facts, refused = parts.timely(table, limits)
+            self._admit(batch, {int(e) for e in facts[:, 0]})
+            absent = facts[[int(e) not in self._edges for e in facts[:, 0]], 0]
+            split, late = parts.split(batch, facts, limits, absent)
+            self._keep(batch, split, refused + late)
+        return True
+
+    def _admit(self, batch: Batch, used: set[int]) -> None:
+        new = {edge.id: edge for edge in batch.edges if edge.id not in self._edges}
+        room = max(0, self._most_edges - len(self._edges))
+        if room:
+            self._homeless.clear()
+        if used - self._edges.keys() - new.keys() - self._homeless:
+            raise EdgeMissing(f"batch {batch.id} holds facts of edges that this store was never told")
+        self._edges.update(list(new.items())[:room])
+        self._homeless |= new.keys() - self._edges.keys()
+
+    def _keep(self, batch: Batch, split: dict[int, parts.Part], refused: list[Loss]) -> None:
+        node = batch.id.node
+        wall_s = batch.clock.wall_ns // _NS
+        seen = [s for s in (part.seen() for part in split.values()) if s] or [(wall_s, wall_s)]
+        self._ledger[batch.id] = min(s[0] for s in seen), max(s[1] for s in seen)
+        self._first_seen[node] = min(self._first_seen.get(node, seen[0][0]), *(s[0] for s in seen))
+        self._losses += [(node, loss) for loss in refused]
+        for part in split.values():
+            self._losses += [(node, loss) for loss in part.losses]
+            self._observed[node] += [(o.start_ns, o.end_ns) for o in part.observed]
+            for edge, bucket, *counters in part.facts.tolist():
+                self._facts.append((edge, bucket, counters))
+                self._rolled.discard(bucket // SECONDS_PER_HOUR)
+
+    def _inside(self, window: Window) -> Iterable[tuple[int, int, list[int], bool]]:
+        """Facts inside the window: edge, bucket, counters, and whether only their hour is left of them."""
+        for edge, bucket, counters in self._facts:
+            hour = bucket // SECONDS_PER_HOUR
+            gone = bucket < self._floor_day * SECONDS_PER_DAY
+            time = hour * SECONDS_PER_HOUR if gone else bucket
+            if hour >= self._floor_hour and window.since_s <= time < window.until_s:
+                yield edge, bucket, counters, gone
+
+    def _totals(self, query: EdgeQuery) -> dict[int, _Total]:
+        totals: dict[int, _Total] = defaultdict(_Total)
+        for edge, bucket, counters, _ in self._inside(query.window):
+            if edge in self._edges and _selects(query, self._edges[edge]):
+                totals[edge].add(bucket, counters)
+        return totals
+
+    def edges(self, query: EdgeQuery) -> Page[EdgeRow]:
+        """See ``Store.edges``."""
+        query, key = self._begin("edges", query)
+        with self._lock:
+            totals = self._totals(query)
+            order = {(-t.traffic if query.order == "traffic" else 0, e): e for e, t in totals.items()}
+            after = (-int(key[0]) if query.order == "traffic" else 0, key[1]) if key else None
+            chosen = [order[k] for k in sorted(order) if after is None or k > after]
+            rows = tuple(
+                EdgeRow(e, self._edges[e], to_sums(totals[e].counters), min(totals[e].buckets), max(totals[e].buckets))
+                for e in chosen[: query.limit]
+            )
+        end = (totals[rows[-1].id].traffic, rows[-1].id) if len(chosen) > query.limit else None
+        return Page(rows, query.window, seal(self.store_id, "edges", query, end) if end else "")
+
+    def workloads(self, query: EdgeQuery) -> Page[WorkloadRow]:
+        """See ``Store.workloads``."""
+        query, key = self._begin("workloads", query)
+        with self._lock:
+            totals: dict[Workload, _Total] = defaultdict(_Total)
+            members: dict[Workload, set[int]] = defaultdict(set)
+            for edge, bucket, counters, _ in self._inside(query.window):
+                if edge in self._edges and _selects(query, self._edges[edge]):
+                    who = _whole(self._edges[edge].workload)
+                    totals[who].add(bucket, counters)
+                    members[who].add(edge)
+            busiest = query.order == "traffic"
+            order = {(-t.traffic if busiest else 0, *_names(w)): w for w, t in totals.items()}
+            after = (-int(key[0]) if busiest else 0, *key[1:]) if key else None
+            chosen = [order[k] for k in sorted(order) if after is None or k > after]
+            rows = tuple(
+                WorkloadRow(
+                    w,
+                    to_sums(totals[w].counters),
+                    len({self._edges[e].peer for e in members[w]}),
+                    len(members[w]),
+                    min(totals[w].buckets),
+                    max(totals[w].buckets),
+                )
+                for w in chosen[: query.limit]
+            )
+        end = (totals[rows[-1].workload].traffic, *_names(rows[-1].workload)) if len(chosen) > query.limit else None
+        return Page(rows, query.window, seal(self.store_id, "workloads", query, end) if end else "")
+
+    def _begin(self, question: str, query: EdgeQuery) -> tuple[EdgeQuery, Key | None]:
+        filters.check(query)
+        if not query.cursor:
+            return query, None
+        window, key = unseal(self.store_id, question, query)
+        return msgspec.structs.replace(query, window=window), key
+
+    def edge(self, edge_id: int) -> Edge | None:
+        """See ``Store.edge``."""
+        return self._edges.get(edge_id)
+
+    def series(self, edge_id: int, window: Window, step_s: int) -> list[SeriesPoint]:
+        """See ``Store.series``."""
+        if step_s < 1 or (window.until_s - window.since_s) // step_s > MAX_POINTS:
+            raise UsageError(f"a step of {step_s} s gives no series, or one of more than {MAX_POINTS} points")
+        points: dict[int, _Total] = defaultdict(_Total)
+        with self._lock:
+            for edge, bucket, counters, gone in self._inside(window):
+                time = bucket // SECONDS_PER_HOUR * SECONDS_PER_HOUR if gone else bucket
+                if edge == edge_id:
+                    points[time - time % step_s].add(bucket, counters)
+        return [SeriesPoint(time, to_sums(points[time].counters)) for time in sorted(points)]
+
+    def coverage(self, window: Window, *, grace_s: int = 0) -> Coverage:
+        """See ``Store.coverage``."""
+        with self._lock:
+            return coverage(window, self._first_seen, self._observed, grace_s)
+
+    def losses(self, window: Window) -> list[LossRow]:
+        """See ``Store.losses``."""
+        totals: dict[tuple[str, str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+        with self._lock:
+            for node, loss in self._losses:
+                if window.since_s <= loss.bucket < window.until_s:
+                    key = (loss.hop, loss.probe, loss.reason, node)
+                    counts = (loss.count, loss.packets, loss.bytes_sent, loss.bytes_received)
+                    totals[key] = [a + b for a, b in zip(totals[key], counts, strict=True)]
+        return [LossRow(*key, *totals[key]) for key in sorted(totals)]
+
+    def nodes(self) -> list[NodeRow]:
+        """See ``Store.nodes``."""
+        rows = []
+        for node in sorted(self._first_seen):
+            reports = [(seen[1], name.boot) for name, seen in self._ledger.items() if name.node == node]
+            last, boot = max(reports)
+            rows.append(NodeRow(node, boot, self._first_seen[node], last, len(reports)))
+        return rows
+
+    def due(self, now_s: int) -> list[int]:
+        """See ``Store.due``."""
+        hours = {b // SECONDS_PER_HOUR for _, b, _ in self._facts if b >= self._floor_day * SECONDS_PER_DAY}
+        return sorted(h for h in hours - self._rolled if (h + 1) * SECONDS_PER_HOUR <= now_s)
+
+    def roll(self, hour: int) -> None:
+        """See ``Store.roll``: nothing needs to be made here."""
+        self._rolled.add(hour)
+
+    def drop_before(self, epoch_s: int, *, hours_before_s: int | None = None) -> None:
+        """See ``Store.drop_before``."""
+        with self._lock:
+            self._floor_day = max(self._floor_day, epoch_s // SECONDS_PER_DAY)
+            first_s = min(epoch_s if hours_before_s is None else hours_before_s, self._floor_day * SECONDS_PER_DAY)
+            self._floor_hour = max(self._floor_hour, first_s // SECONDS_PER_HOUR)
+            self._losses = [(n, m) for n, m in self._losses if m.bucket // SECONDS_PER_HOUR >= self._floor_hour]
+
+    def health(self) -> StoreHealth:
+        """See ``Store.health``."""
+        return StoreHealth(True, "memory", len(self._edges), (), 0, ())
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def _whole(workload: Workload) -> Workload:
+    node = "" if workload.namespace else workload.node
+    return msgspec.structs.replace(workload, node=node, pod="", container="")
+
+
+def _names(workload: Workload) -> tuple[str, str, str, str, str]:
+    return workload.cluster, workload.node, workload.namespace, workload.kind, workload.name
+
+
+def _selects(query: EdgeQuery, edge: Edge) -> bool:
+    w = edge.workload
+    if query.workload and not _is_workload(query.workload, w):
+        return False
+    if query.peer and not _is_peer(query.peer, edge):
+        return False
+    if query.protocol and query.protocol.lower() != edge.protocol.lower():
+        return False
+    return (
+        (query.port is None or query.port == edge.port)
+        and (not query.direction or query.direction == edge.direction)
+        and (not query.verdict or query.verdict == edge.verdict)
+        and (not query.node or query.node == w.node)
+        and (query.id is None or query.id == edge.id)
+    )
+
+
+def _is_workload(wanted: str, workload: Workload) -> bool:
+    for count in range(1, 4):
+        patterns = wanted.split("/", count - 1)
+        names = (workload.namespace, workload.kind, workload.name)[-count:]
+        if len(patterns) == count and all(map(_like, patterns, names)):
+            return True
+    return False
+
+
+def _like(pattern: str, text: str) -> bool:
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
+
+
+def _address(text: str) -> IPv6Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return address if isinstance(address, IPv6Address) else IPv6Address(f"::ffff:{address}")
+
+
+def _is_peer(wanted: str, edge: Edge) -> bool:
+    address = _address(edge.peer_address)
+    if (one := _address(wanted)) is not None:
+        return address == one or edge.peer == wanted
+    try:
+        network = ip_network(wanted, strict=False)
+    except ValueError:
+        return _like(wanted, edge.peer) or _like(wanted, edge.peer_address)
+    in_family = address.ipv4_mapped if address and network.version == 4 else address
+    return in_family is not None and in_family in network
