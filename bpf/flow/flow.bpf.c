@@ -262,16 +262,19 @@ static __always_inline int packet(struct __sk_buff *skb, bool sent)
 	return 1;
 }
 
-/* TCP is most of what passes here, and none of our business: one load, and out. */
+/*
+ * TCP is most of what passes here, and none of our business: straight from the packet, and out.
+ * Headers that are not in the buffer's first part are left to the loads of parse_ipv4 and
+ * parse_ipv6, which look at the protocol again.
+ */
 static __always_inline bool is_tcp(struct __sk_buff *skb)
 {
-	__u8 protocol = 0;
+	const __u8 *packet = (void *)(long)skb->data;
+	const __u8 *end = (void *)(long)skb->data_end;
 
-	if (skb->protocol == bpf_htons(ETH_P_IP))
-		bpf_skb_load_bytes(skb, 9, &protocol, 1);
-	else if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		bpf_skb_load_bytes(skb, 6, &protocol, 1);
-	return protocol == IPPROTO_TCP;
+	if (packet + sizeof(struct ipv4_header) > end)
+		return false;
+	return (packet[0] >> 4 == 4 ? packet[9] : packet[6]) == IPPROTO_TCP;
 }
 
 SEC("cgroup_skb/egress")

@@ -24,7 +24,7 @@ from fathom.probes.settings import ProbeSettings
 #: nf_conntrack_udp_timeout_stream of Linux: after this long a pair's next packet begins a new flow.
 SILENCE_NS = 120 * 10**9
 _SENT = 1
-_HOOKS = {
+HOOKS = {
     "flow_create": _libbpf.CGROUP_INET_SOCK_CREATE,
     "flow_release": _libbpf.CGROUP_INET_SOCK_RELEASE,
     "flow_ingress": _libbpf.CGROUP_INET_INGRESS,
@@ -85,7 +85,7 @@ class FlowProbe:
         holders = self._stack.enter_context(Spec.of("owners").load())
         self._holder = holders.btf.struct("flow_holder").dtype
         self._iterator = self._stack.enter_context(holders.attach("owners"))
-        for program, hook in _HOOKS.items():
+        for program, hook in HOOKS.items():
             self._stack.enter_context(loaded.attach_cgroup(program, root, hook))
         self._began = time.monotonic_ns()
 
