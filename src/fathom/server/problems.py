@@ -21,6 +21,7 @@ from fathom.server.answers import Problem
 
 MEDIA_TYPE = "application/problem+json"
 _LOG = logging.getLogger(__name__)
+_SEE_LOG = "look at the server's log"
 #: What a status of the framework means to a person: what happened, what to do.
 _WORDS: dict[int, tuple[str, str]] = {
     404: ("there is nothing at this path", "see /docs for all routes; those of this version begin with /api/v1"),
@@ -73,7 +74,8 @@ def of_error(error: Exception, where: str) -> Response:
         status, headers = _status(error)
         if status >= 500 and not isinstance(error, TemporaryError):
             _LOG.error("%s: %s", where, error)
-        return response(problem(status, error.what, affects=error.affects, do=error.do), headers)
+        do = error.do or ("ask again in a moment" if status == 503 else _SEE_LOG if status == 500 else "see /docs")
+        return response(problem(status, error.what, affects=error.affects, do=do), headers)
     instance = f"urn:uuid:{uuid4()}"
     _LOG.error("%s: defect %s", where, instance, exc_info=error)
     return response(

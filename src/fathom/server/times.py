@@ -12,10 +12,10 @@ from fathom.errors import UsageError
 
 NS = 1_000_000_000
 _UNITS_NS = {"ms": 1_000_000, "s": NS, "m": 60 * NS, "h": 3600 * NS, "d": 86_400 * NS}
-_DURATION = re.compile(r"(?:\d{1,9}(?:ms|[smhd]))+")
+_DURATION = re.compile(r"(?:\d{1,9}(?:ms|[smhd]))+", re.ASCII)
 _PART = re.compile(r"(\d+)(ms|[smhd])")
 #: RFC 3339 section 5.6; a space for ``T`` is allowed there, a space for ``+`` is what a query string makes of it.
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[-+ ]\d\d:\d\d)")
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[-+ ]\d\d:\d\d)", re.ASCII)
 _LONGEST = 64
 
 
@@ -52,7 +52,7 @@ def moment_ns(text: str, now_ns: int) -> int:
 
 def text_s(epoch_s: int) -> str:
     """RFC 3339 text in UTC of epoch seconds: ``2026-01-31T12:00:00Z``."""
-    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
 def text_ns(epoch_ns: int) -> str:

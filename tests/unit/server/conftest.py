@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import numpy as np
@@ -84,9 +84,9 @@ class World:
     sequence: int = 0
     now: int = NOW
     key: str = KEY
-    edge: Any = staticmethod(edge)
-    state: Any = staticmethod(state)
-    answering: Any = staticmethod(answering)
+    edge: ClassVar[Any] = staticmethod(edge)
+    state: ClassVar[Any] = staticmethod(state)
+    answering: ClassVar[Any] = staticmethod(answering)
     now_ns: list[int] = field(default_factory=lambda: [NOW * 1_000_000_000])
 
     async def get(self, path: str, status: int = 200, **params: Any) -> Any:
@@ -107,9 +107,7 @@ class World:
                 row[name] = value
         clock = Clock(0, 0, NOW * 1_000_000_000)
         observed = (Observed((NOW - 600) * 1_000_000_000, NOW * 1_000_000_000),)
-        batch = Batch(
-            BatchId(node, "b1", self.sequence), clock, tuple(f[0] for f in facts), rows, losses, observed
-        )
+        batch = Batch(BatchId(node, "b1", self.sequence), clock, tuple(f[0] for f in facts), rows, losses, observed)
         assert self.store.write(batch)
 
 
