@@ -58,9 +58,11 @@ def command(data_dir: Path, listen: str | None, config: Path | None, **flags: An
     Needs root or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; gives up the other capabilities at the start. It dials the
     server and never listens for it. SIGTERM ends it: the open interval is sent first.
     """
+    from fathom.cli.premises import require_extension
     from fathom.cli.running import log_to_stderr
 
     log_to_stderr(os.environ)
+    require_extension("the agent was not started")
     probes, agent, link = _settings(data_dir, listen, config, flags)
     from fathom.agent import privilege
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
@@ -42,8 +42,3 @@ def show(answer: Answer[T], columns: Sequence[Column[T]], output: str, *, header
     click.echo(text or "Nothing in this window.", err=not text and not headers)
     if headers:
         click.echo("\n" + "\n".join(footer(answer)))
-
-
-def given(**filters: Any) -> dict[str, Any]:
-    """The filters that were given."""
-    return {name: value for name, value in filters.items() if value is not None}

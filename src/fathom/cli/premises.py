@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import importlib.util
 import os
+import shlex
 import socket
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +28,26 @@ def require_root(again: str) -> None:
             "fathom up must be started as root",
             affects="nothing was started: programs cannot be loaded into the kernel without it",
             do=f"type: sudo {again}   (the server and your data will still belong to you)",
+        )
+
+
+def require_extension(affects: str) -> None:
+    """Raises FathomError if this installation has no part that talks to the kernel (a pure wheel)."""
+    if importlib.util.find_spec("fathom.kernel._libbpf") is None:
+        raise FathomError(
+            "this installation of Fathom has no kernel part",
+            affects=affects,
+            do="on a Linux node install its Linux wheel; in a source tree type: make setup",
+        )
+
+
+def require_capabilities(missing: Sequence[str], what: str) -> None:
+    """Raises PrivilegeError if ``missing`` names any capability; ``what`` cannot be done then."""
+    if missing:
+        raise PrivilegeError(
+            f"this process lacks {', '.join(missing)}",
+            affects=f"{what}: nothing can be attached to the kernel",
+            do=f"type: sudo {shlex.join(sys.argv)}",
         )
 
 

@@ -69,3 +69,39 @@ def workloads(server: str, token_file: str | None, output: str, no_headers: bool
 def _given(filters: dict[str, Any]) -> dict[str, Any]:
     """The filters that were given."""
     return {name: value for name, value in filters.items() if value is not None}
+
+
+@command.command()
+@click.option(
+    "-f", "--follow", is_flag=True, help="Live events as they come, until Ctrl-C or --limit; no --since then."
+)
+@click.option("--kind", type=click.Choice(["tcp", "flow"]), help="The probe.")
+@click.option("--workload", metavar="NAME", help="name or kind/name.")
+@click.option("--pid", type=click.IntRange(1), help="Process id.")
+@click.option("--comm", metavar="NAME", help="Process name as the kernel has it.")
+@click.option("--address", metavar="ADDRESS", help="Address or CIDR of either side.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port of either side.")
+@click.option("--node", metavar="NAME", help="Only this node.")
+@click.option("--since", type=Moment(), metavar="TIME", help="A duration ago (5m) or RFC 3339.  [default: 5m]")
+@click.option("--until", type=Moment(), metavar="TIME", help="End of the window.  [default: now]")
+@click.option("--limit", type=click.IntRange(1, 10_000), help="Events at most.  [default: 100; with -f: no limit]")
+@click.option("--cursor", metavar="TEXT", help="Go on where the last answer ended (its `more` line).")
+@output_option("table", "wide", "json", "yaml")
+@no_headers_option
+@server_options
+def events(
+    server: str, token_file: str | None, output: str, no_headers: bool, follow: bool, limit: int | None, **filters: Any
+) -> None:
+    """Recent events, asked live from the nodes that hold them; with -f those that happen now."""
+    from fathom.cli import following
+    from fathom.cli.ask import ask
+
+    wanted = _given(filters)
+    if not follow:
+        answer = ask(server, token_file, lambda client: client.events(limit=limit or 100, **wanted))
+        following.show_recent(answer, output, headers=not no_headers)
+        return
+    for name in ("since", "until", "cursor"):
+        if name in wanted:
+            raise click.UsageError(f"--{name} and --follow exclude one another.")
+    ask(server, token_file, lambda client: following.follow(client, output, limit, headers=not no_headers, **wanted))

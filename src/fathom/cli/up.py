@@ -20,7 +20,7 @@ from fathom.cli.access import KEY_FILE, key_for
 from fathom.cli.caller import Caller, acting_as, caller
 from fathom.cli.children import Part
 from fathom.cli.logs import Log
-from fathom.cli.premises import Address, DataDir, address, require_free, require_root
+from fathom.cli.premises import Address, DataDir, address, require_extension, require_free, require_root
 from fathom.cli.readiness import answers
 from fathom.cli.supervisor import Supervisor
 
@@ -61,6 +61,7 @@ def command(data_dir: Path | None, listen: str, link: str, agent_listen: str, st
 
     Into a pipe it prints a plain table each interval.
     """
+    require_extension("nothing was started")
     require_root(shlex.join(sys.argv))
     who = caller(os.environ)
     plan = Plan(

@@ -1,0 +1,54 @@
+"""Events of a server on the terminal: recent ones, and live ones until Ctrl-C or a count; what was missed is said."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+
+from fathom.cli.eventlines import EventLines
+from fathom.cli.output import document, warning
+from fathom.cli.trust import footer
+from fathom.client import Client, StreamEvent
+from fathom.server.answers import Events, StreamLoss
+
+#: Seconds to wait before asking again for a stream that ended.
+RECONNECT_S = 1.0
+
+
+def show_recent(answer: Events, output: str, *, headers: bool) -> None:
+    """Print recent events, oldest first as they happened; below a table, which nodes are missing."""
+    lines = EventLines(output)
+    if not lines.is_table:
+        click.echo(document(answer, output))
+        return
+    if headers:
+        click.echo(lines.header())
+    for event in reversed(answer.items):
+        click.echo(lines.line(event))
+    if headers:
+        missing = [warning(f"  missing: node {node.node}: {node.why}") for node in answer.missing]
+        click.echo("\n" + "\n".join([*footer(answer), *missing]))
+
+
+async def follow(client: Client, output: str, count: int | None, *, headers: bool, **wanted: Any) -> None:
+    """Print live events as they come; what this reader misses goes to standard error."""
+    lines = EventLines(output)
+    if headers and lines.is_table:
+        click.echo(lines.header())
+    shown = 0
+    while True:
+        async for item in client.stream(**wanted):
+            if isinstance(item, StreamEvent):
+                click.echo(lines.line(item.event))
+                shown += 1
+                if count is not None and shown >= count:
+                    return
+            elif isinstance(item, StreamLoss):
+                number = "an unknown number of" if item.events < 0 else str(item.events)
+                click.echo(warning(f"missed {number} events ({item.where})"), err=True)
+            elif not item.connected:
+                click.echo(warning("no node is connected"), err=True)
+        click.echo(warning("the stream ended; asking again"), err=True)
+        await asyncio.sleep(RECONNECT_S)

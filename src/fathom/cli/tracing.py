@@ -1,0 +1,113 @@
+"""Straight from a probe to the terminal: no server, no agent, nothing kept. ``fathom trace`` is the command for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fathom.agent.clock import SystemClock
+from fathom.agent.matching import Matcher, workloads
+from fathom.agent.questions import EventFilter
+from fathom.cli.running import on_end
+from fathom.events.render import to_dicts
+from fathom.identity.identities import Identities
+from fathom.probes.flow import FlowProbe
+from fathom.probes.probe import LossCount, Probe, Records
+from fathom.probes.settings import ProbeSettings
+from fathom.probes.tcp import TcpProbe
+
+#: Seconds between two looks: connections as they come, flows summed over a second.
+_EVERY = {"tcp": 0.1, "flow": 1.0}
+_OPEN: dict[str, Callable[[ProbeSettings], Probe]] = {"tcp": TcpProbe.open, "flow": FlowProbe.open}
+
+
+@dataclass(slots=True)
+class Seen:
+    """What became of a trace: events shown and left out by the filter, seconds, losses by reason, stopped or done."""
+
+    shown: int = 0
+    left_out: int = 0
+    seconds: float = 0.0
+    losses: dict[str, LossCount] | None = None
+    interrupted: bool = False
+
+    @property
+    def lost(self) -> int:
+        """Events, or flows, that were lost."""
+        return sum(loss.count for loss in (self.losses or {}).values())
+
+
+class Trace:
+    """One probe, one filter, one reader: ``show`` is given each event."""
+
+    def __init__(self, probe: Probe, matcher: Matcher, show: Callable[[dict[str, Any]], None]) -> None:
+        self._probe = probe
+        self._matcher = matcher
+        self._show = show
+        self._clock = SystemClock()
+        self._identities = Identities()
+        self._seen = Seen()
+
+    async def run(self, duration: float | None, count: int | None) -> Seen:
+        """Show events until ``duration`` seconds or ``count`` events are over, or a signal comes."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        on_end(ended.set)
+        begin = loop.time()
+        end = begin + duration if duration is not None else None
+        while not self._enough(count):
+            now = loop.time()
+            left = _EVERY[self._probe.name] if end is None else min(_EVERY[self._probe.name], end - now)
+            try:
+                await asyncio.wait_for(ended.wait(), max(left, 0))
+                self._seen.interrupted = True
+            except TimeoutError:
+                pass  # nobody asked for the end: the ordinary case
+            self._take(self._probe.drain(), count)
+            if self._seen.interrupted or (end is not None and loop.time() >= end):
+                break
+        self._seen.seconds = loop.time() - begin
+        self._seen.losses = {reason: loss for reason, loss in self._probe.losses().items() if loss.count}
+        return self._seen
+
+    def _enough(self, count: int | None) -> bool:
+        return count is not None and self._seen.shown >= count
+
+    def _take(self, records: Records, count: int | None) -> None:
+        if not records.size:
+            return
+        now = self._clock.now()
+        mask = self._matcher.mask(records, self._identities, now)
+        wanted = records[mask]
+        self._seen.left_out += records.size - wanted.size
+        if count is not None:
+            wanted = wanted[: count - self._seen.shown]
+        table, numbers = workloads(wanted, self._identities, now)
+        for event, number in zip(to_dicts(wanted, self._probe.name, now), numbers.tolist(), strict=True):
+            event["workload"], event["workload_kind"] = table[number].name, table[number].kind
+            self._show(event)
+        self._seen.shown += wanted.size
+
+
+def trace(
+    kind: str,
+    settings: ProbeSettings,
+    wanted: EventFilter,
+    show: Callable[[dict[str, Any]], None],
+    *,
+    duration: float | None,
+    count: int | None,
+) -> Seen:
+    """Attach the probe ``kind``, show its events, detach it.
+
+    Raises PrivilegeError, FeatureMissing, VerifierError or KernelError if the kernel refuses it, UsageError if the
+    filter makes no sense.
+    """
+    matcher = Matcher(wanted)
+    probe = _OPEN[kind](settings)
+    try:
+        return asyncio.run(Trace(probe, matcher, show).run(duration, count))
+    finally:
+        probe.close()
