@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Self
 
 from fathom.agent.questions import Answer, EventFilter, Question
-from fathom.errors import NodeUnavailable
+from fathom.errors import NodeUnavailable, WireError
 from fathom.link.hub import Answers, NodeEvents, NodeState
 
 
@@ -32,8 +32,8 @@ class MemoryHub:
         """``node`` is gone."""
         del self._nodes[node]
 
-    def publish(self, events: NodeEvents) -> None:
-        """Give ``events`` to all subscribers."""
+    def publish(self, events: NodeEvents | WireError) -> None:
+        """Give ``events`` to all subscribers; an error is raised to them, as when bytes from a node make no sense."""
         for subscriber in self._subscribers:
             subscriber.queue.put_nowait(events)
 
@@ -71,7 +71,7 @@ class MemoryEvents:
 
     def __init__(self, wanted: EventFilter, among: set[MemoryEvents]) -> None:
         self.wanted = wanted
-        self.queue: asyncio.Queue[NodeEvents] = asyncio.Queue()
+        self.queue: asyncio.Queue[NodeEvents | WireError] = asyncio.Queue()
         self._among = among
 
     async def __aenter__(self) -> Self:
@@ -85,4 +85,7 @@ class MemoryEvents:
         return self
 
     async def __anext__(self) -> NodeEvents:
-        return await self.queue.get()
+        events = await self.queue.get()
+        if isinstance(events, WireError):
+            raise events
+        return events

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import httpx
 import numpy as np
@@ -71,11 +71,22 @@ def answering(events: Sequence[dict[str, Any]] = (), **status: Any) -> Callable[
     return answer
 
 
+class ScriptedStore:
+    """The real store, but for what is in ``instead``: by a method's name, what is called in its place."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.instead: dict[str, Callable[..., Any]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return self.instead.get(name) or getattr(self._store, name)
+
+
 @dataclass
 class World:
     """The server, its surroundings, and a client that has the key."""
 
-    store: Store
+    store: Any
     hub: MemoryHub
     settings: ServerSettings
     meters: Meters
@@ -135,11 +146,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
 async def world(store: Store, settings: ServerSettings, keys: Keys) -> AsyncIterator[World]:
     """See ``World``."""
     hub, meters, now_ns = MemoryHub(), Meters(), [NOW * 1_000_000_000]
-    app = create_app(store, hub, settings, keys, meters=meters, now_ns=lambda: now_ns[0])
+    scripted = ScriptedStore(store)
+    app = create_app(cast(Store, scripted), hub, settings, keys, meters=meters, now_ns=lambda: now_ns[0])
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app, raise_app_exceptions=True),
         base_url="http://127.0.0.1:8600",
         headers={"Authorization": f"Bearer {KEY}"},
     ) as http:
-        yield World(store, hub, settings, meters, app, http, now_ns=now_ns)
+        yield World(scripted, hub, settings, meters, app, http, now_ns=now_ns)
     app.state.desk.close()

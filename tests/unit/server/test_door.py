@@ -204,7 +204,7 @@ async def test_a_large_body_is_refused(world: Any) -> None:
 @pytest.mark.parametrize("settings", [{"request_timeout_s": 0.05}], indirect=True)
 async def test_an_answer_that_takes_too_long_is_given_up(world: Any) -> None:
     release = threading.Event()
-    world.store.edges = lambda _query: release.wait(10)
+    world.store.instead["edges"] = lambda _query: release.wait(10)
     try:
         is_problem(await world.http.get("/api/v1/edges"), 504)
     finally:
@@ -220,7 +220,7 @@ async def test_too_many_requests_at_once_are_told_to_come_back_and_health_is_not
         release.wait(10)
         raise StoreBusy("enough")
 
-    world.store.edges = slow
+    world.store.instead["edges"] = slow
     waiting = [asyncio.create_task(world.http.get("/api/v1/edges")) for _ in range(2)]
     try:
         for _ in waiting:
@@ -246,7 +246,7 @@ async def test_what_the_store_says_is_told(world: Any, error: Exception, status:
     def broken(_query: object) -> object:
         raise error
 
-    world.store.edges = broken
+    world.store.instead["edges"] = broken
     assert is_problem(await world.http.get("/api/v1/edges"), status)["what"] == str(error).partition("\n")[0]
 
 
@@ -256,7 +256,7 @@ async def test_a_defect_is_hidden_from_the_asker_and_named_in_the_log(
     def broken(_query: object) -> object:
         raise ZeroDivisionError("a detail of ours")
 
-    world.store.edges = broken
+    world.store.instead["edges"] = broken
     body = is_problem(await world.http.get("/api/v1/edges"), 500)
     assert "detail of ours" not in str(body)
     (entry,) = [record for record in caplog.records if body["instance"] in record.getMessage()]

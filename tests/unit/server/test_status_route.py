@@ -93,7 +93,9 @@ async def test_a_silent_node_a_wrong_clock_a_full_spool_and_a_doubled_name_are_t
 
 async def test_a_store_that_cannot_be_written_is_told_everywhere(world: Any) -> None:
     world.hub.connect(world.state(), world.answering())
-    world.store.health = lambda: StoreHealth(False, "sqlite", 0, (), 0, ("day 2026-01-30 was damaged: kept aside",))
+    world.store.instead["health"] = lambda: StoreHealth(
+        False, "sqlite", 0, (), 0, ("day 2026-01-30 was damaged: kept aside",)
+    )
     answer = await world.get("/status")
     assert answer["problems"] == [
         "the store cannot be written: agents keep what they see until it can",

@@ -32,7 +32,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
     since_ns: int
     until_ns: int
-    given: int = 0
+    given: int
 
 
 @router.get(
@@ -44,7 +44,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 async def events(asked: Annotated[EventsAsked, Query()], desk: AtDesk) -> Response:
     """Raw events that the nodes still hold, newest first. `missing` names nodes that did not answer; `nodes` says from
     when on the others hold everything."""
-    place = _unseal(asked.cursor) if asked.cursor else Place(*asked.window_ns(desk.now_ns(), desk.settings))
+    place = _unseal(asked.cursor) if asked.cursor else Place(*asked.window_ns(desk.now_ns(), desk.settings), 0)
     wanted = place.given + asked.limit
     question = EventsQuestion(asked.filter(), place.since_ns, place.until_ns, min(wanted + 1, MAX_EVENTS))
     stretch = Window(place.since_ns // NS, -(-place.until_ns // NS))

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from fathom.agent.questions import EventFilter
 from fathom.errors import WireError
 from fathom.link.hub import LiveEvents, NodeEvents
 from fathom.server import examples
@@ -48,16 +49,16 @@ async def stream(
         )
     if desk.closing.is_set():
         raise ProblemError(503, "the server is about to end", do="ask again", headers={"Retry-After": "1"})
-    return EventStream(desk, asked, returning=last_event_id is not None)
+    return EventStream(desk, asked.filter(), asked.node, returning=last_event_id is not None)
 
 
 class EventStream(Response):
     """The answer of one reader."""
 
-    def __init__(self, desk: Desk, asked: LiveAsked, *, returning: bool) -> None:
+    def __init__(self, desk: Desk, wanted: EventFilter, node: str, *, returning: bool) -> None:
         super().__init__(media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._desk, self._asked, self._returning = desk, asked, returning
+        self._desk, self._wanted, self._only, self._returning = desk, wanted, node, returning
         self._numbers = itertools.count(1)
         self._missing: dict[str, str] = {}
         self._nodes: StreamNodes | None = None
@@ -68,7 +69,7 @@ class EventStream(Response):
         del scope
         tasks = []
         try:
-            async with self._desk.hub.subscribe(self._asked.filter()) as live:
+            async with self._desk.hub.subscribe(self._wanted) as live:
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 tasks = [
                     asyncio.create_task(self._left(receive)),
@@ -116,7 +117,7 @@ class EventStream(Response):
 
     def _tell(self, part: NodeEvents) -> Iterable[bytes]:
         """What one node's events are on the wire."""
-        if self._asked.node and part.node != self._asked.node:
+        if self._only and part.node != self._only:
             return
         if part.error:
             self._missing[part.node] = part.error
@@ -133,8 +134,8 @@ class EventStream(Response):
     def _who(self) -> Iterable[bytes]:
         """The nodes whose events this stream carries, when that changed."""
         names = [state.node for state in self._desk.hub.nodes() if state.connected]
-        if self._asked.node:
-            names = [name for name in names if name == self._asked.node]
+        if self._only:
+            names = [name for name in names if name == self._only]
         missing = [Missing(node, why) for node, why in sorted(self._missing.items())]
         now = StreamNodes([name for name in names if name not in self._missing], missing)
         if now != self._nodes:
