@@ -47,7 +47,10 @@ async def follow(client: Client, output: str, count: int | None, *, headers: boo
                     return
             elif isinstance(item, StreamLoss):
                 number = "an unknown number of" if item.events < 0 else str(item.events)
-                click.echo(warning(f"missed {number} events ({item.where})"), err=True)
+                click.echo(
+                    warning(f"missed {number} events ({item.reason}{f' on {item.node}' if item.node else ''})"),
+                    err=True,
+                )
             elif not item.connected:
                 click.echo(warning("no node is connected"), err=True)
         click.echo(warning("the stream ended; asking again"), err=True)
