@@ -34,8 +34,9 @@ enum tcp_state {
 	TCP_NEW_SYN_RECV,
 };
 
-#define SOCK_DONE                                                                                  \
-	1 /* bit of sk_flags, include/net/sock.h: tcp_fin() sets it when the peer's FIN came */
+#define SOCK_DONE 1 /* bit of sk_flags, include/net/sock.h: tcp_fin() sets it when a FIN came */
+
+#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -122,13 +123,18 @@ struct tcp_sock {
 	__u32 segs_out;
 	__u32 total_retrans;
 	__u32 snd_nxt;
+	__u32 snd_una;
 	__u32 write_seq;
+	__u32 rcv_nxt;
+	__u32 copied_seq;
+	__u64 bytes_acked;
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
 	__u64 bytes_received;
 };
 
 struct task_struct {
+	unsigned int flags;
 	struct task_struct *group_leader;
 	char comm[16];
 	int tgid;

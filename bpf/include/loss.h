@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Rings and maps that count what they refuse. RING and its reserve are the only way to a ring
- * buffer, BOUNDED and its insert the only way to a map that can be full, so that nobody can forget
- * to count.
+ * Rings and maps that count what they refuse, so that nobody can forget to.
  *
- *   RING(tcp_events, struct tcp_event, 1 << 20);          the ring, the loss counters, and the
- * anchor of the struct e = RESERVE(tcp_events);                              NULL when full: then
- * call REFUSE(tcp_events, what it carried) SUBMIT(e);
+ * RING and BOUNDED declare, beside the ring or the map, a per-CPU counter NAME_refused. What goes
+ *in goes in by OUTPUT, RESERVE or INSERT, which count by themselves. Their last three arguments say
+ *what is lost if there is no room: packets, bytes sent, bytes received.
+ *
+ *   RING(tcp_events, struct tcp_event, 1 << 20);
+ *	OUTPUT(tcp_events, event, 0, sent, received)	copy a record in; false: refused
+ *	e = RESERVE(tcp_events, 0, sent, received)	room to build one in; NULL: refused
+ *	SUBMIT(e)
+ *   BOUNDED(tcp_sockets, BPF_MAP_TYPE_HASH, __u64, struct tcp_socket, 16384);
+ *	INSERT(tcp_sockets, &key, &value, BPF_ANY, 0, 0, 0)	false: refused
+ *
+ * REFUSE(name, packets, sent, received) counts one more, where a program finds out by itself.
  */
 #ifndef FATHOM_LOSS_H
 #define FATHOM_LOSS_H
@@ -14,12 +21,12 @@
 #include "kernel.h"
 #include "units.h"
 
-/* What was refused: one a CPU, so that counting needs no atomics. Only ever grows. */
-struct refused {
-	count_t count;
-	count_t packets;
-	bytes_t bytes_sent;
-	bytes_t bytes_received;
+/* Only ever grows; user space sums it over the CPUs. */
+struct DOC("What a ring or a map refused") refused {
+	count_t count DOC("records, or map entries");
+	count_t packets DOC("packets that they carried");
+	bytes_t bytes_sent DOC("bytes sent that they carried");
+	bytes_t bytes_received DOC("bytes received that they carried");
 };
 
 #define LOSS_COUNTER(name)                                                                         \
@@ -43,27 +50,6 @@ struct refused {
 /* The same for an enum whose constants user space wants by name. */
 #define NAMED(enumeration) const enum enumeration *enumeration##_anchor __attribute__((unused))
 
-#define RESERVE(name) bpf_ringbuf_reserve(&name, sizeof(*name##_record), 0)
-
-/* User space drains on a timer: a wake-up an event would cost the producer 400 ns. */
-#define SUBMIT(event) bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP)
-
-static __always_inline void refuse(void *counter, count_t packets, bytes_t sent, bytes_t received)
-{
-	struct refused *lost;
-	__u32 zero = 0;
-
-	lost = bpf_map_lookup_elem(counter, &zero);
-	if (!lost)
-		return;
-	lost->count++;
-	lost->packets += packets;
-	lost->bytes_sent += sent;
-	lost->bytes_received += received;
-}
-
-#define REFUSE(name, packets, sent, received) refuse(&name##_refused, packets, sent, received)
-
 /* A hash that may be full. Plain, never LRU: an LRU map forgets without a count. */
 #define BOUNDED(name, map_type, key_type, value_type, entries)                                     \
 	struct {                                                                                   \
@@ -73,5 +59,70 @@ static __always_inline void refuse(void *counter, count_t packets, bytes_t sent,
 		__type(value, value_type);                                                         \
 	} name SEC(".maps");                                                                       \
 	LOSS_COUNTER(name##_refused)
+
+/* Atomic although a CPU has its own: a program in process context may be interrupted by another one
+ * in softirq. */
+static __always_inline void add_refused(struct refused *to, count_t packets, bytes_t sent,
+					bytes_t received)
+{
+	__sync_fetch_and_add(&to->count, 1);
+	if (packets)
+		__sync_fetch_and_add(&to->packets, packets);
+	if (sent)
+		__sync_fetch_and_add(&to->bytes_sent, sent);
+	if (received)
+		__sync_fetch_and_add(&to->bytes_received, received);
+}
+
+static __always_inline void refuse(void *counter, count_t packets, bytes_t sent, bytes_t received)
+{
+	__u32 zero = 0;
+	struct refused *to = bpf_map_lookup_elem(counter, &zero);
+
+	if (to)
+		add_refused(to, packets, sent, received);
+}
+
+#define REFUSE(name, packets, sent, received) refuse(&name##_refused, packets, sent, received)
+
+static __always_inline bool output(void *ring, void *counter, void *record, __u64 size,
+				   count_t packets, bytes_t sent, bytes_t received)
+{
+	/* User space drains on a timer: a wake-up an event would cost the producer 400 ns. */
+	if (!bpf_ringbuf_output(ring, record, size, BPF_RB_NO_WAKEUP))
+		return true;
+	refuse(counter, packets, sent, received);
+	return false;
+}
+
+#define OUTPUT(name, record, packets, sent, received)                                              \
+	output(&name, &name##_refused, record, sizeof(*name##_record), packets, sent, received)
+
+static __always_inline void *reserve(void *ring, void *counter, __u64 size, count_t packets,
+				     bytes_t sent, bytes_t received)
+{
+	void *record = bpf_ringbuf_reserve(ring, size, 0);
+
+	if (!record)
+		refuse(counter, packets, sent, received);
+	return record;
+}
+
+#define RESERVE(name, packets, sent, received)                                                     \
+	reserve(&name, &name##_refused, sizeof(*name##_record), packets, sent, received)
+
+#define SUBMIT(record) bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP)
+
+static __always_inline bool insert(void *map, void *counter, const void *key, const void *value,
+				   __u64 flags, count_t packets, bytes_t sent, bytes_t received)
+{
+	if (!bpf_map_update_elem(map, key, value, flags))
+		return true;
+	refuse(counter, packets, sent, received);
+	return false;
+}
+
+#define INSERT(name, key, value, flags, packets, sent, received)                                   \
+	insert(&name, &name##_refused, key, value, flags, packets, sent, received)
 
 #endif

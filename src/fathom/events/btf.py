@@ -26,6 +26,8 @@ UNITS = {
     "process_t": "pid",
     "port_t": "port",
     "enum_t": "enum",
+    "family_t": "IP version",
+    "flag_t": "flag",
     "address_t": "address",
     "comm_t": "text",
     "us_t": "us",

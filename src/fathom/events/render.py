@@ -22,7 +22,7 @@ Records = npt.NDArray[np.void]
 Column = list[Any]
 
 _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP", 136: "UDPLite"}
-_TCP_EVENTS = {1: "established", 2: "closed", 3: "failed", 4: "open", 5: "listening"}
+_TCP_EVENTS = {1: "established", 2: "closed", 3: "failed", 4: "open"}
 
 
 def protocol_name(number: int) -> str:
@@ -93,24 +93,20 @@ def _owner(records: Records) -> dict[str, Column]:
 
 
 def _tcp(records: Records) -> dict[str, Column]:
-    closed = records["kind"] == 2
     return {
         "event": [_TCP_EVENTS.get(kind, str(kind)) for kind in records["kind"].tolist()],
         "direction": _words(records, "direction", Direction),
         "protocol": ["TCP"] * len(records),
         "reason": ["" if reason == "none" else reason for reason in _words(records, "reason", Reason)],
         "latency": _seconds(records["latency"], 1e-9),
-        "duration": _seconds(np.where(closed, records["time"] - records["opened"], 0), 1e-9),
+        "duration": _seconds(records["duration"], 1e-9),
         "bytes_sent": records["bytes_sent"].tolist(),
         "bytes_received": records["bytes_received"].tolist(),
         "packets_sent": records["packets_sent"].tolist(),
         "packets_received": records["packets_received"].tolist(),
         "retransmits": records["retransmits"].tolist(),
         "srtt": _seconds(records["srtt"], 1e-6),
-        "connection": [
-            f"{socket:x}-{opened:x}"
-            for socket, opened in zip(records["socket"].tolist(), records["opened"].tolist(), strict=True)
-        ],
+        "connection": [f"{socket:x}" for socket in records["socket"].tolist()],
     }
 
 

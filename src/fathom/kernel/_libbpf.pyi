@@ -60,6 +60,9 @@ def possible_cpus() -> int: ...
 def test_run(program: int, context: bytes, repeat: int, /) -> tuple[int, int]:
     """BPF_PROG_TEST_RUN: (return value, nanoseconds a run)."""
 
+def misses(program: int, /) -> int:
+    """How often the kernel left the program out because it ran already on that CPU (0 before Linux 5.12)."""
+
 def ids(kind: int, /) -> list[int]:
     """Ids of all programs (0), maps (1) or links (2) of this kernel."""
 

@@ -47,8 +47,8 @@ class Spec:
         """The same with these maps sized (entries; bytes for a ring)."""
         return replace(self, entries={**self.entries, **entries})
 
-    def load(self, *, share: dict[str, Map] | None = None) -> Object:
-        """Load it into the kernel, with the maps in ``share`` used in place of its own.
+    def load(self, *, share: dict[str, int] | None = None) -> Object:
+        """Load it into the kernel, with the maps in ``share`` (name to descriptor) used in place of its own.
 
         Raises PrivilegeError without CAP_BPF and CAP_PERFMON, FeatureMissing where the kernel lacks BTF or a map or
         program type, VerifierError where the verifier refuses, KernelError for anything else.
@@ -59,7 +59,7 @@ class Spec:
 class Object:
     """A Spec that this kernel accepted. Close it, or use it in ``with``: its programs and maps go with it."""
 
-    def __init__(self, spec: Spec, share: dict[str, Map]) -> None:
+    def __init__(self, spec: Spec, share: dict[str, int]) -> None:
         self.spec = spec
         self.name = spec.path.name.removesuffix(".bpf.o")
         self.btf = Btf.of(spec.path)
@@ -78,7 +78,7 @@ class Object:
         except OSError as error:
             raise KernelError(f"cannot open {self.spec.path.name}: {error}", errno=error.errno or 0) from error
 
-    def _prepare(self, share: dict[str, Map]) -> None:
+    def _prepare(self, share: dict[str, int]) -> None:
         for name, entries in self.spec.entries.items():
             self._object.set_max_entries(name, entries)
         for name, value in self.spec.constants.items():
@@ -87,8 +87,8 @@ class Object:
             self._object.set_initial(section, offset, value.to_bytes(size, "little"))
         for name in self.spec.without:
             self._object.set_autoload(name, False)
-        for name, shared in share.items():
-            self._object.reuse_map(name, shared.fd)
+        for name, fd in share.items():
+            self._object.reuse_map(name, fd)
 
     def _load(self) -> str:
         try:
@@ -103,6 +103,17 @@ class Object:
     def program_fd(self, name: str) -> int:
         """Descriptor of a program; it belongs to this object."""
         return self._object.program_fd(name)
+
+    def program_misses(self, name: str) -> int:
+        """How often a program did not run because it was interrupted on its CPU by itself. Raises KernelError."""
+        try:
+            return _libbpf.misses(self.program_fd(name))
+        except OSError as error:
+            raise KernelError(f"program {name}: {error.strerror}", errno=error.errno or 0) from error
+
+    def map_fd(self, name: str) -> int:
+        """Descriptor of a map; it belongs to this object."""
+        return self._object.map_fd(name)
 
     def map(self, name: str, key: np.dtype[Any], value: np.dtype[Any]) -> Map:
         """The map ``name`` as arrays. Raises UsageError if its sizes are not those of ``key`` and ``value``."""

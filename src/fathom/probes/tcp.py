@@ -1,8 +1,8 @@
 """The tcp probe: connections, failures and closes from the state machine, and the connections that are open.
 
-What its records mean is decided here and nowhere else. It refuses to guess: the direction comes from the state machine
-or from a live listener, the owner from a process that really held the socket, and an accepted connection is counted
-only once its owner is known.
+What its records mean is decided here and nowhere else. It refuses to guess: the direction comes from the state machine or
+from a live listener, the owner from a process that really held the socket, and an accepted connection is counted only
+once its owner is known.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fathom.events.observations import OBSERVATION, Direction, Verdict
-from fathom.kernel.objects import Spec
+from fathom.kernel.objects import Object, Spec
 from fathom.probes.probe import LossCount, Records, loss_of
 from fathom.probes.settings import ProbeSettings
+from fathom.probes.told import COUNTERS, Told
 
-ESTABLISHED, CLOSED, FAILED, OPEN, LISTENING = range(1, 6)
+ESTABLISHED, CLOSED, FAILED, OPEN = range(1, 5)
+PROGRAMS = ("tcp_state", "tcp_destroy")
 _TCP = 6
-_SAME = ("cgroup", "netns", "pid", "comm", "owner_source", "family", "local_port", "remote_port", "local", "remote")
+_SHARED = ("tcp_sockets", "tcp_listeners", "tcp_listeners_refused", "tcp_overflowed")
+_SAME = ("time", "cgroup", "netns", "pid", "comm", "owner_source", "family", "local_port", "remote_port")
 
 
 class TcpProbe:
@@ -31,7 +34,8 @@ class TcpProbe:
     def __init__(self, settings: ProbeSettings) -> None:
         self._stack = ExitStack()
         self._fill = 0.0
-        self._listeners: npt.NDArray[np.uint64] = np.zeros(0, np.uint64)
+        self._told = Told()
+        self._told_of_lost = LossCount(0, 0, 0, 0)
         try:
             self._load(settings)
         except BaseException:
@@ -44,27 +48,29 @@ class TcpProbe:
         return cls(settings)
 
     def _load(self, settings: ProbeSettings) -> None:
-        sockets = settings.tcp_sockets_here
-        state = self._stack.enter_context(
-            Spec.of("tcp").sized(tcp_events=settings.ring_bytes, tcp_sockets=sockets).load()
+        sized = {"tcp_sockets": settings.tcp_sockets_here}
+        self._object = self._stack.enter_context(
+            Spec.of("tcp").sized(tcp_events=settings.ring_bytes, **sized).load()
         )
-        btf = state.btf
+        btf = self._object.btf
         self.record = btf.struct("tcp_event").dtype
-        refused = btf.struct("refused").dtype
-        word = np.dtype("<u4")
-        self._sockets = state.map("tcp_sockets", np.dtype("<u8"), btf.struct("tcp_socket").dtype)
+        refused, word = btf.struct("refused").dtype, np.dtype("<u4")
         self._lost = {
-            name: state.map(name, word, refused)
-            for name in ("tcp_events_refused", "tcp_sockets_refused", "tcp_untracked_refused")
+            reason: self._object.map(name, word, refused)
+            for reason, name in (("ring_full", "tcp_events_refused"), ("map_full", "tcp_sockets_refused"))
         }
-        self._refusals = state.map("tcp_refusals", btf.struct("tcp_refused_key").dtype, refused)
-        shared = {"tcp_sockets": self._sockets, "tcp_sockets_refused": self._lost["tcp_sockets_refused"]}
-        rows = self._stack.enter_context(Spec.of("sockets").sized(tcp_sockets=sockets).load(share=shared))
-        self._ring = state.ring("tcp_events", self.record)
+        self._refusals = self._object.map("tcp_refusals", btf.struct("tcp_refusal").dtype, refused)
+        self._ring = self._object.ring("tcp_events", self.record)
         self._stack.callback(self._ring.close)
-        for program in ("tcp_state", "tcp_destroy"):
-            self._stack.enter_context(state.attach(program))
-        self._iterator = self._stack.enter_context(rows.attach("sockets"))
+        for program in PROGRAMS:
+            self._stack.enter_context(self._object.attach(program))
+        self._iterator = self._stack.enter_context(self._rows_object(sized).attach("tcp_open"))
+        self._iterator.read()  # listeners first: they prove which of the older connections were accepted
+        self._told.tell(self.rows())
+
+    def _rows_object(self, sized: dict[str, int]) -> Object:
+        share = {name: self._object.map_fd(name) for name in _SHARED}
+        return self._stack.enter_context(Spec.of("sockets").sized(**sized).load(share=share))
 
     def drain(self) -> Records:
         """Events since the last call, ``struct tcp_event``. An owned array; never blocks."""
@@ -73,65 +79,81 @@ class TcpProbe:
         return records
 
     def rows(self) -> Records:
-        """One ``struct tcp_event`` for each connection and listener that is open now. Raises KernelError."""
-        rows = np.frombuffer(self._iterator.read(), self.record)
-        listening = rows[rows["kind"] == LISTENING]
-        self._listeners = np.unique(_place(listening))
-        return rows
+        """One ``struct tcp_event`` of kind OPEN for each connection that a process holds now, with totals.
+
+        Of several holders the youngest: a worker is younger than the server that forked it. Raises KernelError.
+        """
+        rows = np.frombuffer(self._iterator.read(), self.record)[::-1]
+        _, first = np.unique(rows["socket"], return_index=True)
+        return rows[first]
 
     def snapshot(self) -> Records:
-        """What open connections carried since it was last told, and accepted ones whose owner is known only now."""
+        """``OBSERVATION`` rows of what open connections carried since last told, and of accepted ones that are new here.
+
+        Call ``drain`` and ``observe`` first. Raises KernelError.
+        """
         rows = self.rows()
-        return self._reduce(rows[rows["kind"] == OPEN])
+        observations = self._observe(rows)
+        self._told.tell(rows)
+        if self._told.missing(rows["socket"]):
+            self._told_of_lost += self._told.bury(self._tracked())
+        return observations
+
+    def _tracked(self) -> npt.NDArray[np.uint64]:
+        """``socket`` of every connection that the kernel tracks now."""
+        value = self._object.btf.struct("tcp_socket").dtype
+        _, values = self._object.map("tcp_sockets", np.dtype("<u8"), value).read()
+        sockets: npt.NDArray[np.uint64] = values["event"]["socket"]
+        return sockets
 
     def observe(self, records: Records) -> Records:
-        """Rows of ``OBSERVATION``: opened and failed connections, and what closed ones carried since last told."""
-        accepted_only = (records["kind"] == ESTABLISHED) & (records["direction"] == Direction.INGRESS)
-        return self._reduce(records[~accepted_only])
+        """Rows of ``OBSERVATION``: opened and failed connections, and what closed ones carried since last told.
 
-    def _reduce(self, records: Records) -> Records:
+        An accepted connection is no row yet when it is established: its owner is not known.
+        """
+        accepted_only = (records["kind"] == ESTABLISHED) & (records["direction"] == Direction.INGRESS)
+        observations = self._observe(records[~accepted_only] if accepted_only.any() else records)
+        if len(self._told):
+            self._told.forget(records["socket"][records["kind"] == CLOSED])
+        return observations
+
+    def _observe(self, records: Records) -> Records:
         rows = np.zeros(len(records), OBSERVATION)
         for name in _SAME:
             rows[name] = records[name]
-        kind, ingress = records["kind"], records["direction"] == Direction.INGRESS
-        failed, ended = kind == FAILED, (kind == CLOSED) | (kind == OPEN)
-        first_told = ended & ingress & (records["told"] == 0) & (records["before"] == 0)
-        opened = (kind == ESTABLISHED) | first_told
-        rows["time"] = records["time"]
+        for name in ("local", "remote", "direction", "reason"):
+            rows[name] = records[name]
+        kind = records["kind"]
+        failed, carried = kind == FAILED, (kind == CLOSED) | (kind == OPEN)
+        deltas, counted = self._told.deltas(records)
+        accepted = carried & (records["direction"] == Direction.INGRESS) & (records["before"] == 0) & ~counted
+        opened = (kind == ESTABLISHED) | accepted
         rows["protocol"] = _TCP
-        rows["direction"] = self._directions(records)
         rows["verdict"] = np.where(failed, Verdict.FAILED, Verdict.FORWARDED)
-        rows["reason"] = records["reason"]
+        rows["reason"] = np.where(failed, records["reason"], 0)
         rows["connections"] = opened
         rows["failures"] = failed
         rows["latency"] = np.where(opened & (records["latency"] > 0), records["latency"].astype(np.int64), -1)
-        rows["bytes_sent"] = np.where(ended, records["bytes_sent"] - records["told_sent"], 0)
-        rows["bytes_received"] = np.where(ended, records["bytes_received"] - records["told_received"], 0)
-        over = (kind == CLOSED) | failed
-        for name in ("packets_sent", "packets_received", "retransmits"):
-            rows[name] = np.where(over, records[name], 0)
+        for name in COUNTERS:
+            rows[name] = np.where(kind != ESTABLISHED, deltas[name], 0)
         return rows
 
-    def _directions(self, records: Records) -> npt.NDArray[np.uint8]:
-        """As the state machine said; of what existed before, ingress if a listener holds its port in its namespace."""
-        directions = records["direction"].copy()
-        unknown = np.flatnonzero(directions == Direction.UNKNOWN)
-        if unknown.size and self._listeners.size:
-            found = np.isin(_place(records[unknown]), self._listeners)
-            directions[unknown[found]] = Direction.INGRESS
-        return directions
-
     def losses(self) -> dict[str, LossCount]:
-        """``ring_full``: events that found no room. ``map_full``: of connections that were too many to track, how they
-        opened (one) and how they ended (one, with what they carried)."""
-        read = {name: self._loss(name) for name in self._lost}
-        return {
-            "ring_full": read["tcp_events_refused"],
-            "map_full": read["tcp_sockets_refused"] + read["tcp_untracked_refused"],
-        }
+        """Events that never arrived, with the bytes that their connections carried and that nobody was told of.
 
-    def _loss(self, name: str) -> LossCount:
-        row = self._lost[name].lookup(b"\0\0\0\0")
+        ``ring_full``: no room in the ring. ``map_full``: of connections too many to track. ``interrupted``: the kernel
+        does not run a program in an interrupt of itself; what those events carried is not known. Raises KernelError.
+        """
+        ring, sockets = self._loss("ring_full"), self._loss("map_full")
+        told = self._told_of_lost
+        ring = ring._replace(
+            bytes_sent=ring.bytes_sent - told.bytes_sent, bytes_received=ring.bytes_received - told.bytes_received
+        )
+        missed = sum(self._object.program_misses(program) for program in PROGRAMS)
+        return {"ring_full": ring, "map_full": sockets, "interrupted": LossCount(missed, 0, 0, 0)}
+
+    def _loss(self, reason: str) -> LossCount:
+        row = self._lost[reason].lookup(b"\0\0\0\0")
         return LossCount(0, 0, 0, 0) if row is None else loss_of(row)
 
     def refusals(self) -> tuple[Records, list[LossCount]]:
@@ -153,9 +175,3 @@ class TcpProbe:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _place(records: Records) -> npt.NDArray[np.uint64]:
-    """(network namespace, local port) as one number."""
-    places: npt.NDArray[np.uint64] = records["netns"].astype(np.uint64) << np.uint64(16) | records["local_port"]
-    return places
