@@ -5,6 +5,7 @@ The schemas come from ``fathom.server.answers``, the same types that are encoded
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -86,6 +87,8 @@ def describe(app: FastAPI) -> Spec:
         spec = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
         _, schemas = msgspec.json.schema_components(_TYPES, ref_template=_REF)
         components = spec.setdefault("components", {})
+        for schema in schemas.values():
+            schema["description"] = cleandoc(schema["description"])
         components["schemas"] = schemas
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         spec["security"] = [{"key": []}]

@@ -30,20 +30,17 @@ def markdown(spec: Spec) -> str:
         for status, response in operation["responses"].items():
             lines.append(f"- **{status}** {response['description']}")
         lines += ["", "```", _example(operation), "```", ""]
-    lines += ["# Types", ""]
+    lines += ["## Types", ""]
     for name, schema in sorted(spec["components"]["schemas"].items()):
         lines += [
-            f"## {name}",
+            f"### {name}",
             "",
             schema.get("description", ""),
             "",
             "| field | type | meaning |",
             "| --- | --- | --- |",
         ]
-        lines += [
-            f"| `{field}` | {_type(of)} | {_cell(of.get('description', ''))} |"
-            for field, of in schema["properties"].items()
-        ]
+        lines += [f"| `{field}` | {_type(of)} | {_meaning(of)} |" for field, of in schema["properties"].items()]
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
@@ -98,9 +95,12 @@ def _default(schema: Spec) -> str:
     return json.dumps(schema["default"]) if schema.get("default") not in (None, "") else ""
 
 
-def _meaning(parameter: Spec) -> str:
-    text = parameter.get("description") or parameter["schema"].get("description", "")
-    return _cell(str(text))
+def _meaning(of: Spec) -> str:
+    """What a parameter or a field means, wherever its schema says it."""
+    texts = [of.get("description"), *(option.get("description") for option in of.get("anyOf", ()))]
+    if "schema" in of:
+        texts.append(_meaning(of["schema"]))
+    return _cell(next((str(text) for text in texts if text), ""))
 
 
 def _cell(text: str) -> str:
