@@ -60,8 +60,10 @@ install_python() {
     want=$(stamp requirements/dev.txt)-$("$PYTHON" -c 'import sys; print(sys.version_info[:3], sys.executable)' | sha256sum | cut -c1-12)
     [[ $(cat "$venv/.requirements" 2> /dev/null) == "$want" ]] && return 0
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { say "Python 3.11 or later is needed; $PYTHON is older"; exit 1; }
-    say "making $venv"
-    as_owner "$PYTHON" -m venv --clear "$venv"
+    say "installing Python packages into $venv"
+    # Keep an environment of the same interpreter: only what changed is installed.
+    [[ -x $venv/bin/python && $("$venv/bin/python" -c 'import sys; print(sys.version)' 2> /dev/null) == "$("$PYTHON" -c 'import sys; print(sys.version)')" ]] ||
+        as_owner "$PYTHON" -m venv --clear "$venv"
     as_owner "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
     as_owner sh -c "printf %s '$want' > $venv/.requirements"
 }
