@@ -34,7 +34,9 @@ enum tcp_state {
 	TCP_NEW_SYN_RECV,
 };
 
-#define SOCK_DONE 1 /* bit of sk_flags, include/net/sock.h: tcp_fin() sets it when a FIN came */
+/* Bits of sk_flags, include/net/sock.h. */
+#define SOCK_DEAD 0 /* no file is open on it */
+#define SOCK_DONE 1 /* the peer's FIN came */
 
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
 

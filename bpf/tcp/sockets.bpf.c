@@ -173,9 +173,19 @@ int tcp_open(struct bpf_iter__task_file *ctx)
 		found_listener(sk, task);
 		return 0;
 	}
-	if (state == TCP_CLOSE || state == TCP_SYN_SENT || state == TCP_SYN_RECV)
+	if (state == TCP_SYN_SENT || state == TCP_SYN_RECV)
 		return 0;
 	s = bpf_map_lookup_elem(&tcp_sockets, &key);
+	if (s && s->held) { /* over, and its file still open: told as it ended */
+		row = s->event;
+		row.kind = TCP_EVENT_KIND_OPEN;
+		if (!owner_known(&row))
+			own(&row, task);
+		bpf_seq_write(ctx->meta->seq, &row, sizeof(row));
+		return 0;
+	}
+	if (state == TCP_CLOSE)
+		return 0;
 	if (!s) {
 		if (!remember(key, sk, task, state))
 			return 0;
@@ -189,8 +199,7 @@ int tcp_open(struct bpf_iter__task_file *ctx)
 	row.time = bpf_ktime_get_ns();
 	row.kind = TCP_EVENT_KIND_OPEN;
 	row.duration = row.before ? 0 : row.time - s->opened;
-	if (row.owner_source != TCP_EVENT_OWNER_SOURCE_CONNECT &&
-	    row.owner_source != TCP_EVENT_OWNER_SOURCE_CLOSE)
+	if (!owner_known(&row))
 		own(&row, task);
 	put_totals(&row, sk, state);
 	since(&row, s);

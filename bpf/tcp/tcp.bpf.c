@@ -76,12 +76,6 @@ static __always_inline bool own(struct tcp_event *e, enum_t source)
 	return true;
 }
 
-static __always_inline bool owner_known(const struct tcp_event *e)
-{
-	return e->owner_source == TCP_EVENT_OWNER_SOURCE_CONNECT ||
-	       e->owner_source == TCP_EVENT_OWNER_SOURCE_CLOSE;
-}
-
 static __always_inline void put_place(struct tcp_event *e, const struct sock *sk,
 				      const struct tcp_sock *tp)
 {
@@ -165,18 +159,33 @@ static __always_inline enum_t error_reason(int err)
 	}
 }
 
+/* The socket's end. Its receive queue is as recv left it, unless connect to AF_UNSPEC began it
+ * anew. */
+static __always_inline void release(const struct sock *sk, struct tcp_socket *s)
+{
+	const struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
+	struct tcp_event *e = &s->event;
+	struct positions p;
+
+	if (!owner_known(e))
+		own(e, TCP_EVENT_OWNER_SOURCE_CLOSE);
+	if (tp && tp->bytes_received) {
+		look(&p, sk, tp, TCP_CLOSE);
+		e->bytes_received = payload_received(&p) - s->received;
+	}
+	emit(e);
+	__sync_fetch_and_add(&tcp_held, -1);
+}
+
 /* connect was called: process context, and the start of the handshake's latency. */
 static __always_inline void begin(const struct sock *sk, __u64 key)
 {
 	struct tcp_socket s = {.opened = bpf_ktime_get_ns()}, *old;
 
-	if (tcp_held) { /* the same socket again, whose last connection a reset ended */
+	if (tcp_held) { /* the same socket again, whose last connection is over */
 		old = bpf_map_lookup_elem(&tcp_sockets, &key);
-		if (old && old->held) {
-			own(&old->event, TCP_EVENT_OWNER_SOURCE_CLOSE);
-			emit(&old->event);
-			__sync_fetch_and_add(&tcp_held, -1);
-		}
+		if (old && old->held)
+			release(sk, old);
 	}
 	s.event.socket = name(s.opened);
 	s.event.direction = TCP_EVENT_DIRECTION_EGRESS;
@@ -333,15 +342,18 @@ static __always_inline void end(const struct sock *sk, __u64 key, int before)
 			e->reason = tp->segs_out ? TCP_EVENT_REASON_ABANDONED
 						 : TCP_EVENT_REASON_LOCAL_ERROR;
 	} else {
-		bool aborted =
-		    before == TCP_ESTABLISHED || before == TCP_CLOSE_WAIT || before == TCP_SYN_RECV;
+		/* close with data unread, SO_LINGER 0, connect to AF_UNSPEC: process context */
+		bool aborted = !err && (before == TCP_ESTABLISHED || before == TCP_CLOSE_WAIT ||
+					before == TCP_SYN_RECV);
 
 		e->kind = TCP_EVENT_KIND_CLOSED;
 		e->duration = e->before ? 0 : e->time - s->opened;
 		put_counters(s, tp, &p);
-		if (!err && aborted) /* close with data unread, SO_LINGER 0: process context */
+		if (aborted) {
 			e->reason = TCP_EVENT_REASON_ABANDONED;
-		if (!owner_known(e) && !(aborted && !err && own(e, TCP_EVENT_OWNER_SOURCE_CLOSE))) {
+			if (!owner_known(e))
+				own(e, TCP_EVENT_OWNER_SOURCE_CLOSE);
+		} else if (!(sk->__sk_common.skc_flags & (1UL << SOCK_DEAD))) {
 			s->held = 1;
 			__sync_fetch_and_add(&tcp_held, 1);
 			return;
@@ -427,7 +439,6 @@ int BPF_PROG(tcp_state, const struct sock *sk, int before, int after)
 	return 0;
 }
 
-/* The socket's end, for the few whose event is held: by close, in process context. */
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(tcp_destroy, const struct sock *sk)
 {
@@ -439,9 +450,7 @@ int BPF_PROG(tcp_destroy, const struct sock *sk)
 	s = bpf_map_lookup_elem(&tcp_sockets, &key);
 	if (!s || !s->held)
 		return 0;
-	own(&s->event, TCP_EVENT_OWNER_SOURCE_CLOSE);
-	emit(&s->event);
+	release(sk, s);
 	bpf_map_delete_elem(&tcp_sockets, &key);
-	__sync_fetch_and_add(&tcp_held, -1);
 	return 0;
 }

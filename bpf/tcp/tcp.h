@@ -84,7 +84,8 @@ struct tcp_socket {
 	packets_t packets_sent;
 	packets_t packets_received;
 	packets_t retransmits;
-	flag_t held; /* over, and told when the process that closes its file is known */
+	flag_t held; /* over, but its file is open: what recv still returns counts, and who closes
+			it */
 	__u8 pad[3];
 };
 
@@ -120,6 +121,13 @@ static __always_inline void overflowed(void)
 	__u32 zero = 0, one = 1;
 
 	bpf_map_update_elem(&tcp_overflowed, &zero, &one, BPF_ANY);
+}
+
+/* Nothing better can be learned. */
+static __always_inline bool owner_known(const struct tcp_event *e)
+{
+	return e->owner_source == TCP_EVENT_OWNER_SOURCE_CONNECT ||
+	       e->owner_source == TCP_EVENT_OWNER_SOURCE_CLOSE;
 }
 
 static __always_inline void put_ipv4(address_t *to, __be32 address)

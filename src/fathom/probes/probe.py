@@ -29,6 +29,15 @@ class LossCount:
             self.bytes_received + other.bytes_received,
         )
 
+    def __sub__(self, other: LossCount) -> LossCount:
+        """Field by field."""
+        return LossCount(
+            self.count - other.count,
+            self.packets - other.packets,
+            self.bytes_sent - other.bytes_sent,
+            self.bytes_received - other.bytes_received,
+        )
+
 
 class Probe(Protocol):
     """A probe that is attached, until ``close``."""

@@ -144,13 +144,12 @@ class TcpProbe:
         ``ring_full``: no room in the ring. ``map_full``: of connections too many to track. ``interrupted``: the kernel
         does not run a program in an interrupt of itself; what those events carried is not known. Raises KernelError.
         """
-        ring, sockets = self._loss("ring_full"), self._loss("map_full")
-        told = self._told_of_lost
-        ring = ring._replace(
-            bytes_sent=ring.bytes_sent - told.bytes_sent, bytes_received=ring.bytes_received - told.bytes_received
-        )
         missed = sum(self._object.program_misses(program) for program in PROGRAMS)
-        return {"ring_full": ring, "map_full": sockets, "interrupted": LossCount(missed, 0, 0, 0)}
+        return {
+            "ring_full": self._loss("ring_full") - self._told_of_lost,
+            "map_full": self._loss("map_full"),
+            "interrupted": LossCount(missed, 0, 0, 0),
+        }
 
     def _loss(self, reason: str) -> LossCount:
         row = self._lost[reason].lookup(b"\0\0\0\0")
