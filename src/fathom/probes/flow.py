@@ -1,8 +1,8 @@
 """The flow probe: packets and bytes of all that sockets send and receive other than TCP.
 
-The kernel counts by socket and peer; here the idle map is drained, its CPUs are summed, and the direction is decided:
-who sent first. A pair that was silent for ``SILENCE_NS`` begins anew, as connection tracking has it. Of a socket that
-existed before the probe, and a pair that was seen in its first ``SILENCE_NS``, nobody knows who began: ``unknown``.
+The kernel counts by socket and peer, in two pairs of maps of which one is active (bpf/flow). Here they are flipped,
+the idle pair is drained, its CPUs are summed, owners are put in, and the direction is decided. It sees what sockets
+send and receive and nothing else: packets that are forwarded, or wrapped by a tunnel, pass no socket.
 """
 
 from __future__ import annotations
@@ -10,43 +10,45 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
-from fathom.events.observations import OBSERVATION, Direction, OwnerSource, Verdict
+from fathom.events.observations import OBSERVATION, OwnerSource, Verdict
 from fathom.kernel import _libbpf
 from fathom.kernel.cgroups import open_root
-from fathom.kernel.objects import Spec
+from fathom.kernel.objects import Object, Spec
+from fathom.probes.conversations import Conversations
 from fathom.probes.probe import LossCount, Records, loss_of
 from fathom.probes.settings import ProbeSettings
 
-#: nf_conntrack_udp_timeout_stream of Linux: after this long a pair's next packet begins a new flow.
-SILENCE_NS = 120 * 10**9
-_SENT = 1
-HOOKS = {
+#: The two that know sockets come first: what they know is there when packets begin to be counted.
+SOCKET_HOOKS = {
     "flow_create": _libbpf.CGROUP_INET_SOCK_CREATE,
     "flow_release": _libbpf.CGROUP_INET_SOCK_RELEASE,
+}
+PACKET_HOOKS = {
     "flow_ingress": _libbpf.CGROUP_INET_INGRESS,
     "flow_egress": _libbpf.CGROUP_INET_EGRESS,
 }
 _SUMMED = ("packets_sent", "packets_received", "bytes_sent", "bytes_received")
+_KEY = ("socket", "local", "remote", "local_port", "remote_port", "protocol", "family", "message")
+_OWNER = ("cgroup", "comm", "pid", "netns", "owner_source", "kernel")
+_SAME = ("time", "cgroup", "netns", "pid", "comm", "owner_source", "family", "protocol", "direction", "local", "remote")
+_WORD = np.dtype("<u4")
 
 
 class FlowProbe:
-    """Attached to the root of cgroup2, until closed. Implements ``fathom.probes.probe.Probe``.
-
-    Each ``drain`` flips the maps, so what it gives was counted since the last one.
-    """
+    """Attached to the root of cgroup2, until closed. Implements ``fathom.probes.probe.Probe``."""
 
     name = "flow"
 
     def __init__(self, settings: ProbeSettings) -> None:
         self._stack = ExitStack()
         self._active = 0
-        self._fill = 0.0
-        self._pairs: dict[bytes, tuple[int, int]] = {}  # key to (direction, last seen)
-        self._holders: dict[int, tuple[Any, ...]] = {}
+        self._refused = 0
+        self._ownerless = False
         try:
             self._load(settings)
         except BaseException:
@@ -62,134 +64,109 @@ class FlowProbe:
         root = open_root()
         self._stack.callback(os.close, root)
         entries = settings.flow_entries_here
-        spec = Spec.of("flow").sized(flows_0=entries, flows_1=entries, flow_sockets=settings.flow_sockets_here)
-        loaded = self._stack.enter_context(spec.load())
-        self._key = loaded.btf.struct("flow_key").dtype
-        counts, refused = loaded.btf.struct("flow_counts").dtype, loaded.btf.struct("refused").dtype
-        self.record = np.dtype(
-            [("time", "<u8")]
-            + [(name, self._key[name]) for name in self._key.names or () if name != "pad"]
-            + [(name, "<u8") for name in _SUMMED]
-            + [(name, counts[name]) for name in ("first", "first_direction", "owner_source")]
-            + [("cgroup", "<u8"), ("comm", "S16"), ("pid", "<u4"), ("netns", "<u4"), ("direction", "u1")]
+        spec = Spec.of("flow").sized(
+            flows_0=entries,
+            flows_1=entries,
+            flow_owners_0=entries,
+            flow_owners_1=entries,
+            flow_sockets=settings.flow_sockets_here,
         )
-        self._maps = [loaded.map(f"flows_{i}", self._key, counts) for i in (0, 1)]
-        word = np.dtype("<u4")
-        self._index = loaded.map("flow_active", word, word)
-        self._lost = {
-            name: loaded.map(name, word, refused)
-            for name in ("flows_0_refused", "flows_1_refused", "flow_sockets_refused")
-        }
-        self._barrier = loaded.map("flow_barrier", word, word)
-        self._inner = loaded.map("flow_inner", word, word)
-        holders = self._stack.enter_context(Spec.of("owners").load())
-        self._holder = holders.btf.struct("flow_holder").dtype
-        self._iterator = self._stack.enter_context(holders.attach("owners"))
-        for program, hook in HOOKS.items():
+        loaded = self._stack.enter_context(spec.load())
+        self._open_maps(loaded)
+        shared = {name: loaded.map_fd(name) for name in ("flow_sockets", "flow_sockets_refused")}
+        holders = Spec.of("owners").sized(flow_sockets=settings.flow_sockets_here).load(share=shared)
+        self._iterator = self._stack.enter_context(self._stack.enter_context(holders).attach("owners"))
+        for program, hook in SOCKET_HOOKS.items():
             self._stack.enter_context(loaded.attach_cgroup(program, root, hook))
-        self._began = time.monotonic_ns()
+        self._iterator.read()
+        for program, hook in PACKET_HOOKS.items():
+            self._stack.enter_context(loaded.attach_cgroup(program, root, hook))
+        self._conversations = Conversations(time.monotonic_ns())
+
+    def _open_maps(self, loaded: Object) -> None:
+        btf = loaded.btf
+        self.record = btf.struct("flow_event").dtype
+        key, counts, owner = (btf.struct(f"flow_{name}").dtype for name in ("key", "counts", "owner"))
+        cookie, refused = np.dtype("<u8"), btf.struct("refused").dtype
+        self._flows = [loaded.map(f"flows_{i}", key, counts) for i in (0, 1)]
+        self._owners = [loaded.map(f"flow_owners_{i}", cookie, owner) for i in (0, 1)]
+        self._index = loaded.map("flow_active", _WORD, _WORD)
+        self._used = loaded.map("flow_used", _WORD, np.dtype("<u8"))
+        self._barrier = loaded.map("flow_barrier", _WORD, _WORD)
+        self._inner = loaded.map("flow_inner", _WORD, _WORD)
+        names = ("flows_0", "flows_1", "flow_owners_0", "flow_owners_1", "flow_sockets")
+        self._lost = {name: loaded.map(f"{name}_refused", _WORD, refused) for name in names}
 
     def drain(self) -> Records:
-        """Flows since the last call: who, with whom, packets and bytes both ways, summed over CPUs. An owned array."""
-        idle = self._maps[self._active]
-        self._active ^= 1
-        self._index.update(b"\0\0\0\0", self._active.to_bytes(4, "little"))
-        # Returns when every program that read the old index has ended; see bpf/flow/flow.bpf.c.
-        self._barrier.update(b"\0\0\0\0", self._inner.fd.to_bytes(4, "little"))
-        keys, values = idle.read(delete=True)
-        self._fill = max(self._fill, len(keys) / idle.entries)
-        return self._merge(keys, values)
+        """Flows since the last call, ``struct flow_event``: who, with whom, packets and bytes both ways. An own copy.
 
-    def _merge(self, keys: Records, values: Records) -> Records:
+        Waits until no program runs that may still write to what it reads: some milliseconds. Raises KernelError.
+        """
+        idle = self._active
+        self._active ^= 1
+        self._index.update(_word(0), _word(self._active))
+        self._barrier.update(_word(0), _word(self._inner.fd))
+        keys, counts = self._flows[idle].read(delete=True)
+        sockets, owners = self._owners[idle].read(delete=True)
+        self._used.update(_word(idle), bytes(8))
+        now = time.monotonic_ns()
+        rows = self._merge(keys, counts, now)
+        created = _own(rows, sockets, owners)
+        rows["direction"] = self._conversations.judge(rows, created)
+        self._ownerless |= bool(((rows["owner_source"] == OwnerSource.UNKNOWN) & (rows["kernel"] == 0)).any())
+        refused = self.losses()["map_full"].count
+        if refused != self._refused:
+            self._refused = refused
+            self._conversations.missed(now)
+        return rows
+
+    def _merge(self, keys: Records, counts: Records, now: int) -> Records:
         rows = np.zeros(len(keys), self.record)
         if not len(keys):
             return rows
-        rows["time"] = time.monotonic_ns()
-        for name in self._key.names or ():
-            if name != "pad":
-                rows[name] = keys[name]
+        counts = counts.reshape(len(keys), -1)
+        for name in _KEY:
+            rows[name] = keys[name]
         for name in _SUMMED:
-            rows[name] = values[name].sum(axis=1)
-        # The CPU that made the flow has its owner and who was first; two made it at once, the earlier one is right.
-        first = np.where(values["first"] == 0, np.iinfo(np.uint64).max, values["first"])
-        maker = values[np.arange(len(keys)), first.argmin(axis=1)]
-        for name in ("first", "first_direction", "owner_source"):
-            rows[name] = maker[name]
-        for name in ("cgroup", "comm", "pid", "netns"):
-            rows[name] = maker["owner"][name]
-        self._own(rows)
-        self._direct(keys, rows)
+            rows[name] = counts[name].sum(axis=1)
+        # Set by the one CPU that made the entry.
+        rows["first"] = counts["first"].max(axis=1)
+        rows["direction"] = counts["direction"].max(axis=1)
+        last = counts["last"].max(axis=1)
+        rows["time"] = np.where(last == 0, now, np.maximum(last, rows["first"]))
         return rows
 
-    def _own(self, rows: Records) -> None:
-        """Owners of sockets that existed before the probe, from the files that processes hold."""
-        unknown = np.flatnonzero(rows["owner_source"] == OwnerSource.UNKNOWN)
-        if not unknown.size:
-            return
-        if not set(rows["socket"][unknown].tolist()) <= self._holders.keys():
-            held = np.frombuffer(self._iterator.read(), self._holder)
-            owners = zip(*(held["owner"][name].tolist() for name in ("cgroup", "comm", "pid", "netns")), strict=True)
-            self._holders = dict(zip(held["socket"].tolist(), owners, strict=True))
-        for index in unknown.tolist():
-            owner = self._holders.get(int(rows["socket"][index]))
-            if owner:
-                for name, value in zip(("cgroup", "comm", "pid", "netns"), owner, strict=True):
-                    rows[name][index] = value
-                rows["owner_source"][index] = OwnerSource.TASK_FILE
-
-    def _direct(self, keys: Records, rows: Records) -> None:
-        """Who sent first, remembered over flips for as long as the pair talks."""
-        now = time.monotonic_ns()
-        sure = (rows["owner_source"] == OwnerSource.SOCKET) | (rows["first"] > self._began + SILENCE_NS)
-        fresh = np.where(rows["first_direction"] == _SENT, Direction.EGRESS, Direction.INGRESS)
-        fresh = np.where(sure, fresh, Direction.UNKNOWN).tolist()
-        size = self._key.itemsize
-        raw = keys.tobytes()
-        directions = []
-        for index, begun in enumerate(rows["first"].tolist()):
-            pair = raw[index * size : (index + 1) * size]
-            known = self._pairs.get(pair)
-            direction = fresh[index] if known is None or begun > known[1] + SILENCE_NS else known[0]
-            self._pairs[pair] = (direction, now)
-            directions.append(direction)
-        rows["direction"] = directions
-        # Two maps' worth of pairs are remembered, the silent ones forgotten first.
-        if len(self._pairs) > 2 * self._maps[0].entries:
-            self._pairs = {pair: seen for pair, seen in self._pairs.items() if now - seen[1] < SILENCE_NS}
-            for pair in list(self._pairs)[: max(0, len(self._pairs) - 2 * self._maps[0].entries)]:
-                del self._pairs[pair]
-
     def observe(self, records: Records) -> Records:
-        """Rows of ``OBSERVATION``, one a flow; a flow is not a connection, so ``connections`` is 0."""
+        """Rows of ``OBSERVATION``, one a flow. A flow is not a connection, so ``connections`` is 0."""
         rows = np.zeros(len(records), OBSERVATION)
-        for name in ("time", "cgroup", "netns", "pid", "comm", "owner_source", "family", "protocol", "direction"):
-            rows[name] = records[name]
-        for name in ("local", "remote", "local_port", "remote_port", *_SUMMED):
+        for name in (*_SAME, "local_port", "remote_port", *_SUMMED):
             rows[name] = records[name]
         rows["verdict"] = Verdict.FORWARDED
         rows["latency"] = -1
         return rows
 
     def snapshot(self) -> Records:
-        """Nothing: every drain tells all."""
+        """No rows: a drain tells all. Looks for owners again where a drain found none. Raises KernelError."""
+        if self._ownerless:
+            self._ownerless = False
+            self._iterator.read()
         return np.zeros(0, OBSERVATION)
 
     def losses(self) -> dict[str, LossCount]:
-        """``map_full``: packets of flows that found no room. ``owners_full``: sockets whose owner is not known."""
-        read = {name: self._loss(name) for name in self._lost}
-        return {
-            "map_full": read["flows_0_refused"] + read["flows_1_refused"],
-            "owners_full": read["flow_sockets_refused"],
-        }
+        """``map_full``: packets of flows that found no room. ``owners_full``: sockets whose owner was not kept, which
+        loses nothing but a name."""
+        lost = {name: self._loss(name) for name in self._lost}
+        owners = lost["flow_owners_0"] + lost["flow_owners_1"] + lost["flow_sockets"]
+        return {"map_full": lost["flows_0"] + lost["flows_1"], "owners_full": owners}
 
     def _loss(self, name: str) -> LossCount:
-        row = self._lost[name].lookup(b"\0\0\0\0")
+        row = self._lost[name].lookup(_word(0))
         return LossCount(0, 0, 0, 0) if row is None else loss_of(row)
 
     def fill(self) -> float:
-        """How full the drained map was at worst since the last call, 0..1."""
-        fill, self._fill = self._fill, 0.0
-        return fill
+        """How full the map is that counts now, 0..1. Raises KernelError."""
+        used = self._used.lookup(_word(self._active))
+        return 0.0 if used is None else int(used) / self._flows[0].entries
 
     def close(self) -> None:
         """Detach and let go of everything."""
@@ -200,3 +177,21 @@ class FlowProbe:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _own(rows: Records, sockets: npt.NDArray[np.uint64], owners: Records) -> npt.NDArray[np.int64]:
+    """Put the owner of each row's socket in; gives when the sockets were made, 0 where that is not known."""
+    created = np.zeros(len(rows), np.int64)
+    if not sockets.size:
+        return created
+    order = np.argsort(sockets)
+    at = order[np.minimum(np.searchsorted(sockets, rows["socket"], sorter=order), sockets.size - 1)]
+    found = sockets[at] == rows["socket"]
+    for name in _OWNER:
+        rows[name][found] = owners[name][at[found]]
+    created[found] = owners["created"][at[found]]
+    return created
+
+
+def _word(number: int) -> bytes:
+    return number.to_bytes(4, "little")
