@@ -23,7 +23,7 @@ from fathom.agent.sending import Sender
 from fathom.agent.settings import AgentSettings
 from fathom.agent.sink import Sink
 from fathom.agent.status import problems, status
-from fathom.agent.turns import RING_FULL, Turns
+from fathom.agent.turns import AGGREGATING, RING_FULL, Turns
 from fathom.agent.watched import Watched
 from fathom.errors import UsageError
 from fathom.identity.identities import Identities
@@ -130,7 +130,7 @@ class Agent:
 
     def _pause(self, before: float) -> float:
         """Seconds until the next turn: so that rings are read when a quarter full, at most a tick."""
-        full = max((w.fill for w in self.watched if w.attached), default=0.0)
+        full = max((w.fill for w in self.watched if w.name not in AGGREGATING), default=0.0)
         wanted = before * RING_FULL / full if full > RING_FULL else before * 1.5
         return max(min(wanted, self.settings.tick_ms / 1000), _SHORTEST_S)
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from fathom.events import observations
 from fathom.events.edges import Direction, Edge, Verdict, Workload
-from fathom.identity.slots import I32, U64, Mixer, Slots
+from fathom.identity.slots import I32, U64, Mixer, Slots, distinct
 
 _DIRECTIONS: tuple[Direction, ...] = ("unknown", "egress", "ingress")
 _VERDICTS: tuple[Verdict, ...] = ("unknown", "forwarded", "failed", "dropped")
@@ -173,10 +173,10 @@ class EdgeTable:
 
     def _admit(self, hashes: U64, ends: Ends, workloads: list[Workload], room: int) -> I32:
         """Take in the first ``room`` edges that are new, in the order of their rows; the number of each row's."""
-        distinct, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+        first, inverse = distinct(hashes)
         order = np.argsort(first)[: max(room, 0)]
         rows, start = first[order], len(self._workloads)
-        numbers = np.full(distinct.size, -1, np.int32)
+        numbers = np.full(first.size, -1, np.int32)
         numbers[order] = np.arange(start, start + order.size)
         while start + order.size > self._kept.size:
             self._kept = np.concatenate((self._kept, np.zeros(self._kept.size, _KEPT)))

@@ -14,6 +14,7 @@ from fathom.agent.questions import EventFilter, EventsAnswer, EventsQuestion
 from fathom.agent.recent import RecentEvents
 from fathom.events.batches import Clock
 from fathom.identity.identities import Identities
+from fathom.identity.rows import take
 from fathom.identity.workloads import OWN
 
 Event = dict[str, Any]
@@ -81,18 +82,18 @@ class Events:
             inside = wall >= question.since_ns
             if question.until_ns:
                 inside &= wall < question.until_ns
-            found += self._select(block[inside], ring.kind, matcher, question.limit + 1 - len(found), now)[0]
+            found += self._select(take(block, inside), ring.kind, matcher, question.limit + 1 - len(found), now)[0]
         return found
 
     def _select(self, records: Records, kind: str, matcher: Matcher, limit: int, now: Clock) -> tuple[list[Event], int]:
         """The first ``limit`` of ``records`` that match, and how many more do."""
-        chosen = records[matcher.mask(records, self._identities, now)]
+        chosen = take(records, matcher.mask(records, self._identities, now))
         if not chosen.size:
             return [], 0
         table, numbers = workloads(chosen, self._identities, now)
         if not self.own_traffic:
             foreign = numbers != OWN
-            chosen, numbers = chosen[foreign], numbers[foreign]
+            chosen, numbers = take(chosen, foreign), numbers[foreign]
         events = self._render(chosen[:limit], kind, now) if chosen.size and limit else []
         for event, number in zip(events, numbers.tolist(), strict=False):
             event["probe"] = kind

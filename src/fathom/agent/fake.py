@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fathom.errors import KernelError
 from fathom.events.observations import OBSERVATION
+from fathom.identity.rows import joined
 from fathom.probes.probe import LossCount
 
 Rows = npt.NDArray[np.void]
@@ -87,7 +88,7 @@ class FakeProbe:
 
     def _take(self, queue: list[Rows]) -> Rows:
         self._check()
-        rows = np.concatenate(queue) if queue else np.zeros(0, OBSERVATION)
+        rows = joined(queue, OBSERVATION)
         queue.clear()
         return rows
 

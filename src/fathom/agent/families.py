@@ -52,10 +52,16 @@ BYTES_RECEIVED = Family(
     "Bytes received: payload of TCP, packet lengths of the rest.",
 )
 PACKETS_SENT = Family(
-    "fathom_sent_packets_total", "counter", (*_WHO, "protocol"), "Packets sent over protocols other than TCP."
+    "fathom_sent_packets_total",
+    "counter",
+    (*_WHO, "protocol"),
+    "Packets sent; of TCP, segments of connections that ended.",
 )
 PACKETS_RECEIVED = Family(
-    "fathom_received_packets_total", "counter", (*_WHO, "protocol"), "Packets received over protocols other than TCP."
+    "fathom_received_packets_total",
+    "counter",
+    (*_WHO, "protocol"),
+    "Packets received; of TCP, segments of connections that ended.",
 )
 
 LOST_EVENTS = Family("fathom_lost_events_total", "counter", _WHERE, "Events or flows that were not counted.")

@@ -23,6 +23,7 @@ MAX_CONNECTIONS = 64
 _MAX_REQUESTS = 100
 _READ_S = 10.0
 _WRITE_S = 30.0
+_TEXT = "text/plain; charset=utf-8"
 _REQUEST = re.compile(r"([A-Z]{1,16}) ([!-~]{1,4096}) HTTP/1\.([01])", re.ASCII)
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}):[ \t]*([^\0\r\n]*)", re.ASCII)
 
@@ -123,7 +124,10 @@ class HttpServer:
                 response = await self._handler(request)
             except Refused as refused:
                 keep = False
-                response = Response(refused.status, f"{refused}\n".encode(), "text/plain; charset=utf-8")
+                response = Response(refused.status, f"{refused}\n".encode(), _TEXT)
+            except Exception:
+                _LOG.exception("a request could not be answered; this is a defect")
+                keep, response = False, Response(500, b"this is a defect of the agent; see its log\n", _TEXT)
             self._answered(response.status)
             async with asyncio.timeout(_WRITE_S if response.stream is None else None):
                 await _write(writer, response, keep, head_only)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from fathom.agent.frugal import give_back
 from fathom.agent.recent import RecentEvents
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -35,6 +36,9 @@ class MemoryBudget:
     def check(self, rings: Sequence[RecentEvents]) -> bool:
         """Whether memory is within the budget; if not, counts it and gives up recent events."""
         self.resident = resident_bytes(self._statm)
+        if self.resident > self.budget_bytes * 3 // 4:
+            give_back()
+            self.resident = resident_bytes(self._statm)
         if self.resident <= self.budget_bytes:
             return True
         self.over += 1

@@ -17,6 +17,7 @@ from fathom.events.batches import Clock
 from fathom.events.edges import Workload
 from fathom.events.observations import OBSERVATION
 from fathom.identity.identities import Identities
+from fathom.identity.rows import take
 
 Records = npt.NDArray[np.void]
 Mask = npt.NDArray[np.bool_]
@@ -49,13 +50,15 @@ class Matcher:
             low, keep = self._network
             mask &= _octets(records, "local", keep, low) | _octets(records, "remote", keep, low)
         if wanted.workload and mask.any():
-            mask[mask] = self._workload(records[mask], identities, now)
+            mask[mask] = self._workload(take(records, mask), identities, now)
         return mask
 
     def _workload(self, records: Records, identities: Identities, now: Clock) -> Mask:
         table, numbers = workloads(records, identities, now)
-        names = {n for n in np.unique(numbers).tolist() if self.wanted.workload in (table[n].name, str(table[n]))}
-        return np.isin(numbers, list(names))
+        wanted = np.zeros(len(table), np.bool_)
+        for number in set(numbers.tolist()):
+            wanted[number] = self.wanted.workload in (table[number].name, str(table[number]))
+        return wanted[numbers]
 
 
 def workloads(records: Records, identities: Identities, now: Clock) -> tuple[list[Workload], npt.NDArray[np.int32]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from fathom.identity.rows import opaque, take
+
 
 class RecentEvents:
     """The last records of one dtype, at most ``limit_bytes`` of them. ``clock`` names the field with monotonic ns."""
@@ -46,8 +48,9 @@ class RecentEvents:
             self._lose(self._oldest(excess))
             self._count -= excess
         first = min(records.size, ring.size - self._next)
-        ring[self._next : self._next + first] = records[:first]
-        ring[: records.size - first] = records[first:]
+        target, source = opaque(ring), opaque(records)
+        target[self._next : self._next + first] = source[:first]
+        target[: records.size - first] = source[first:]
         self._next = (self._next + records.size) % ring.size
         self._count += records.size
 
@@ -57,14 +60,14 @@ class RecentEvents:
             return np.zeros(0, np.dtype([(self.clock, "<u8")]))
         size = self._records.size
         count = max(min(count, self._count - skip), 0)
-        return self._records[(self._next - 1 - skip - np.arange(count)) % size]
+        return take(self._records, (self._next - 1 - skip - np.arange(count)) % size)
 
     def shrink(self, limit_bytes: int) -> None:
         """Keep at most ``limit_bytes`` from now on; the oldest give way."""
         self.limit_bytes = limit_bytes
         if self._records is None:
             return
-        kept = self.newest(0, max(limit_bytes // self._records.itemsize, 1))[::-1].copy()
+        kept = self.newest(0, max(limit_bytes // self._records.itemsize, 1))[::-1]
         self._lose(self._oldest(self._count - kept.size))
         dtype = self._records.dtype
         self._records, self._next, self._count = None, 0, 0
@@ -76,7 +79,7 @@ class RecentEvents:
         ring = self._records
         if ring is None:
             return np.zeros(0, np.dtype([(self.clock, "<u8")]))
-        return ring[(self._next - self._count + np.arange(count)) % ring.size]
+        return take(ring, (self._next - self._count + np.arange(count)) % ring.size)
 
     def _lose(self, records: npt.NDArray[np.void]) -> None:
         if records.size:

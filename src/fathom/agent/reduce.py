@@ -15,7 +15,8 @@ from fathom.agent.edges import EdgeTable, Ends, pack
 from fathom.agent.sums import Sums
 from fathom.events.edges import Workload
 from fathom.events.observations import OBSERVATION, Direction
-from fathom.identity.slots import I32, U64
+from fathom.identity.rows import take
+from fathom.identity.slots import I32, U64, distinct
 
 _NS = 1_000_000_000
 #: How many intervals back a row may count; an older one counts in the oldest of them.
@@ -83,8 +84,8 @@ class Reducer:
         numbers = self.edges.find(_ends(rows, named), named.table)
         dropped = Dropped()
         if numbers.min() < 0:
-            lost = rows[numbers < 0]
-            rows, numbers = rows[numbers >= 0], numbers[numbers >= 0]
+            lost = take(rows, numbers < 0)
+            rows, numbers = take(rows, numbers >= 0), numbers[numbers >= 0]
             dropped = Dropped(
                 lost.size,
                 int(lost["packets_sent"].sum() + lost["packets_received"].sum()),
@@ -100,9 +101,9 @@ class Reducer:
             self._count(max(first, last), numbers, rows)
             return dropped
         buckets = np.maximum(wall // (self.interval_s * _NS) * self.interval_s, oldest)
-        for bucket in np.unique(buckets).tolist():
+        for bucket in buckets[distinct(buckets)[0]].tolist():
             there = buckets == bucket
-            self._count(bucket, numbers[there], rows[there])
+            self._count(bucket, numbers[there], take(rows, there))
         return dropped
 
     def close(self, current: int | None) -> list[Sums]:
@@ -113,8 +114,10 @@ class Reducer:
         """Make room: forget edges that no open interval uses, once half of the table is taken."""
         if 2 * len(self.edges) <= self.edges.limit:
             return
-        in_use = [sums.numbers() for sums in self.open.values()]
-        kept = np.unique(np.concatenate(in_use)) if in_use else np.zeros(0, np.intp)
+        used = np.zeros(len(self.edges), np.bool_)
+        for sums in self.open.values():
+            used[sums.numbers()] = True
+        kept = np.flatnonzero(used)
         self.edges.keep(kept)
         for sums in self.open.values():
             sums.keep(kept)

@@ -26,6 +26,7 @@ MAX_FACTS = 10_000
 #: Drafts that may wait for the sink.
 MAX_WAITING = 64
 _RETRY_S = 0.5
+_MANY_LOSSES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,8 @@ class Sender:
         """Count a draft as lost. Losses in it are told later all the same; its stretches stay unclaimed."""
         self.given_up[reason] = self.given_up.get(reason, 0) + draft.facts.size
         facts = draft.facts
+        if len(self._losses) > _MANY_LOSSES:
+            self._losses = _joined(self._losses)
         self._losses += draft.losses
         if facts.size:
             self._losses.append(
@@ -143,3 +146,24 @@ class Sender:
                     bytes_received=int(facts["bytes_received"].sum()),
                 )
             )
+
+
+def _joined(losses: list[Loss]) -> list[Loss]:
+    """One loss for each hop, probe and reason, told of the newest of their intervals."""
+    sums: dict[tuple[str, str, str], Loss] = {}
+    for loss in losses:
+        key = (loss.hop, loss.probe, loss.reason)
+        so_far = sums.get(key)
+        sums[key] = (
+            loss
+            if so_far is None
+            else Loss(
+                max(loss.bucket, so_far.bucket),
+                *key,
+                loss.count + so_far.count,
+                loss.packets + so_far.packets,
+                loss.bytes_sent + so_far.bytes_sent,
+                loss.bytes_received + so_far.bytes_received,
+            )
+        )
+    return list(sums.values())

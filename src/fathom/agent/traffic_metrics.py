@@ -21,7 +21,7 @@ from fathom.agent.exposition import (
 )
 from fathom.agent.sums import Sums
 from fathom.events.latency import BUCKETS
-from fathom.identity.slots import Mixer
+from fathom.identity.slots import Mixer, distinct
 
 _TCP = 6
 _OTHER = "other"
@@ -127,10 +127,10 @@ class TrafficMetrics:
         at = rows.find(hashes)
         new = np.flatnonzero(at < 0)
         if new.size:
-            distinct, first, inverse = np.unique(hashes[new], return_index=True, return_inverse=True)
+            first, inverse = distinct(hashes[new])
             made = [
-                self._row(rows, int(key), self._labels(rows, edges, int(numbers[new[index]])))
-                for key, index in zip(distinct, first, strict=True)
+                self._row(rows, int(hashes[row]), self._labels(rows, edges, int(numbers[row])))
+                for row in new[first].tolist()
             ]
             at[new] = np.array(made, np.int32)[inverse]
         return at.astype(np.intp), values

@@ -26,11 +26,14 @@ from fathom.agent.watched import Watched
 from fathom.events.batches import Clock, Loss
 from fathom.events.edges import FACT, Edge
 from fathom.identity.identities import Identities
+from fathom.identity.rows import joined, take
 from fathom.identity.workloads import OTHER, OWN
 
 _NS = 1_000_000_000
-#: Use of a map above which it is read before the interval ends, and of a ring above which the loop turns faster.
+#: Use of a map above which it is read before the interval ends, but not sooner than after so long; and use of a ring
+#: above which the loop turns faster.
 MAP_FULL, RING_FULL = 0.5, 0.25
+_SOONEST_NS = _NS // 2
 #: Probes that count in a map of the kernel and are read once in an interval.
 AGGREGATING = frozenset(("flow",))
 
@@ -70,6 +73,8 @@ class Turns:
         self._events = events
         self._bucket = self.reducer.bucket(start.wall_ns)
         self._told: dict[str, Dropped] = {}
+        self._every_ns: dict[str, int] = {}
+        self._due_ns = {name: start.monotonic_ns + settings.interval_s * _NS for name in AGGREGATING}
         self._snapshot_ns = start.monotonic_ns - settings.sockets_interval_s * _NS
 
     def turn(self, now: Clock, *, last: bool = False) -> Draft | None:
@@ -100,13 +105,22 @@ class Turns:
 
     def _read(self, watched: Watched, now: Clock, ended: bool, latest: int) -> None:
         aggregates = watched.name in AGGREGATING
-        if aggregates and watched.look() < MAP_FULL and not ended:
+        if aggregates and not ended and now.monotonic_ns < self._due_ns.get(watched.name, 0):
             return
-        records, rows = watched.drain()
-        if not aggregates:
-            watched.look()  # a ring's use is known once it was drained
+        records = watched.drain()
+        full = watched.look()
+        if aggregates:
+            self._again(watched.name, full, now)
         self._events.publish(records, watched.name, now)
-        self._count(watched.name, rows, now, latest if aggregates else now.wall_ns)
+        for rows in watched.observations(records):
+            self._count(watched.name, rows, now, latest if aggregates else now.wall_ns)
+
+    def _again(self, probe: str, full: float, now: Clock) -> None:
+        """Read a map that was getting full sooner the next time, and one that was not later again."""
+        whole = self._settings.interval_s * _NS
+        every = self._every_ns.get(probe, whole)
+        every = max(every // 4, _SOONEST_NS) if full > MAP_FULL else min(every * 2, whole)
+        self._every_ns[probe], self._due_ns[probe] = every, now.monotonic_ns + every
 
     def _count(self, probe: str, rows: npt.NDArray[np.void], now: Clock, latest: int) -> None:
         if not rows.size:
@@ -114,10 +128,10 @@ class Turns:
         table, numbers = self._identities.resolve(rows, now)
         own = numbers == OWN
         if not self._settings.own_traffic and own.any():
-            mine = rows[own]
+            mine = take(rows, own)
             self.counts.own_rows += mine.size
             self.counts.own_bytes += int(mine["bytes_sent"].sum() + mine["bytes_received"].sum())
-            rows, numbers = rows[~own], numbers[~own]
+            rows, numbers = take(rows, ~own), numbers[~own]
         self.counts.merged_workloads += int((numbers == OTHER).sum())
         named = Named(table, numbers, self._identities.workloads.keys)
         dropped = self.reducer.add(rows, named, self.wall.offset_ns, latest)
@@ -139,7 +153,7 @@ class Turns:
         draft = Draft(
             clock=now,
             bucket=self._bucket,
-            facts=np.concatenate(facts) if facts else np.zeros(0, FACT),
+            facts=joined(facts, FACT),
             edges=tuple(told),
             losses=(*losses, *self._own_losses()),
             observed=self.wall.take(now.wall_ns),

@@ -6,6 +6,7 @@ A probe that fails does not stop the others; it is not read again, and status sa
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 Records = npt.NDArray[np.void]
+#: Rows that are worked on together.
+PIECE = 4_096
 
 
 class Watched:
@@ -48,29 +51,33 @@ class Watched:
             self._fail(error)
         return self.fill
 
-    def drain(self) -> tuple[Records, Records]:
-        """What came since the last call: raw records, and observations (dtype ``OBSERVATION``)."""
+    def drain(self) -> Records:
+        """Raw records that came since the last call."""
         if self.failure:
             return _NOTHING
         try:
             records = self.probe.drain()
-            observations = self.probe.observe(records) if records.size else _NOTHING[1]
         except (FathomError, OSError) as error:
             self._fail(error)
             return _NOTHING
         self.records += records.size
         self.recent.add(records)
-        return records, observations
+        return records
+
+    def observations(self, records: Records) -> Iterator[Records]:
+        """What ``records`` mean (dtype ``OBSERVATION``), in pieces that stay in the processor's cache."""
+        for start in range(0, records.size, PIECE):
+            yield self.probe.observe(records[start : start + PIECE])
 
     def snapshot(self) -> Records:
         """What open connections carried since they were last told (dtype ``OBSERVATION``)."""
         if self.failure:
-            return _NOTHING[1]
+            return _NOTHING
         try:
             return self.probe.snapshot()
         except (FathomError, OSError) as error:
             self._fail(error)
-            return _NOTHING[1]
+            return _NOTHING
 
     def totals(self) -> dict[str, tuple[int, int, int, int]]:
         """Losses since the probe was opened, by reason: count, packets, bytes sent, bytes received."""
@@ -102,4 +109,4 @@ class Watched:
         _LOG.error("probe %s is set aside: %s", self.name, self.failure)
 
 
-_NOTHING: tuple[Records, Records] = (np.zeros(0, OBSERVATION), np.zeros(0, OBSERVATION))
+_NOTHING: Records = np.zeros(0, OBSERVATION)

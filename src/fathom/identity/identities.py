@@ -23,7 +23,8 @@ from fathom.identity.cgroups import CgroupTree, cgroup2_mount
 from fathom.identity.own import OwnProcesses
 from fathom.identity.placement import Placement, placement
 from fathom.identity.remembered import Remembered
-from fathom.identity.slots import I32, Mixer, Slots
+from fathom.identity.rows import take
+from fathom.identity.slots import I32, Mixer, Slots, distinct
 from fathom.identity.workloads import OTHER, OWN, Workloads
 
 _ASK_PROCESS = 1 << 30  # in the table of cgroups: this one does not say who it is
@@ -108,7 +109,7 @@ class Identities:
         if ask.size == observations.size:
             numbers = self._ask(observations, clock)
         elif ask.size:
-            numbers[ask] = self._ask(observations[ask], clock)
+            numbers[ask] = self._ask(take(observations, ask), clock)
         self.workloads.used_s[numbers] = second
         return self.workloads.table, numbers
 
@@ -143,9 +144,9 @@ class Identities:
         new = np.flatnonzero(numbers < 0)
         if new.size:
             self._own.fresh()
-            distinct, first, inverse = np.unique(hashes[new], return_index=True, return_inverse=True)
+            first, inverse = distinct(hashes[new])
             found = np.array(
-                [self._identify(int(key), rows[new[index]], clock) for key, index in zip(distinct, first, strict=True)],
+                [self._identify(int(hashes[row]), rows[row], clock) for row in new[first]],
                 np.int32,
             )
             numbers[new] = found[inverse]
@@ -170,12 +171,10 @@ class Identities:
             process = None
         elif process is None:
             self.fallbacks["gone"] += 1
-        number = self._of(cgroup, process, comm, second)
+        number = OWN if pid in self._own else self._of(cgroup, process, comm, second)
         return self._remember(key, pid, process.start_ns if process else 0, number, second)
 
     def _of(self, cgroup: int, process: processes.Process | None, comm: str, second: float) -> int:
-        if process and process.pid in self._own:
-            return OWN
         path = self.cgroups.path(cgroup, second, process.cgroups[0] if process else "")
         number = self._by_path(cgroup, path)
         if number is not None:

@@ -8,6 +8,8 @@ than those of the 63-bit edge id that everything later relies on. Nobody outside
 from __future__ import annotations
 
 import secrets
+from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +24,9 @@ class Mixer:
     """Mixes columns of 64-bit words into one hash. ``secret`` (odd multipliers) is made anew unless given."""
 
     def __init__(self, words: int, secret: int | None = None) -> None:
-        seed = secrets.randbits(63) if secret is None else secret
-        draw = np.random.default_rng(seed).integers(0, 1 << 63, words + 2, np.int64)
-        self._factors = draw.astype(np.uint64) << np.uint64(1) | np.uint64(1)
+        seed = secrets.token_bytes(16) if secret is None else secret.to_bytes(16, "little")
+        drawn = blake2b(seed, digest_size=8 * (words + 1)).digest()
+        self._factors = np.frombuffer(drawn, np.uint64) | np.uint64(1)
 
     def __call__(self, *columns: U64) -> U64:
         """Hash of each row of ``columns`` (``uint64``, equal lengths), never 0."""
@@ -38,6 +40,20 @@ class Mixer:
         mixed ^= mixed >> _FOLD
         mixed[mixed == 0] = 1
         return mixed
+
+
+def distinct(values: npt.NDArray[np.integer[Any]]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Of a column: the row where each distinct value is first, and for each row which of those has its value.
+
+    ``numpy.unique`` would import ``numpy.ma``, a MiB that the agent has no other use for.
+    """
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    begins = np.ones(values.size, np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=begins[1:])
+    inverse = np.empty(values.size, np.intp)
+    inverse[order] = np.cumsum(begins) - 1
+    return order[begins], inverse
 
 
 class Slots:

@@ -31,7 +31,10 @@ def container(cid: str = A, runtime: str = "", pod: str = "") -> Placement:
         ("/user.slice/user-1000.slice/session-3.scope", Placement("session", "user-1000-session-3")),
         ("/user.slice/user-0.slice/session-c1.scope", Placement("session", "user-0-session-c1")),
         ("/user.slice/user-1000.slice/user@1000.service/init.scope", Placement("unit", "user-1000-init.scope")),
-        ("/user.slice/user-1000.slice/user@1000.service/app.slice/foo.service", Placement("unit", "user-1000-foo.service")),
+        (
+            "/user.slice/user-1000.slice/user@1000.service/app.slice/foo.service",
+            Placement("unit", "user-1000-foo.service"),
+        ),
         (
             "/user.slice/user-1000.slice/user@1000.service/app.slice/app-gnome-org.mozilla.firefox-12345.scope",
             Placement("unit", "user-1000-app-gnome-org.mozilla.firefox.scope"),
