@@ -44,10 +44,11 @@ class Part:
     observed: list[Observed] = field(default_factory=list)
 
     def seen(self) -> tuple[int, int] | None:
-        """First and last epoch second that this part speaks of, or None if it is empty."""
+        """First and last epoch second that this part speaks of, or None if it is empty. Where the node said when it
+        observed, that counts: the first interval of an agent begins before the agent does."""
         starts = [o.start_ns // _NS for o in self.observed]
         ends = [-(-o.end_ns // _NS) for o in self.observed]
-        if len(self.facts):
+        if len(self.facts) and not starts:
             starts.append(int(self.facts[:, _BUCKET].min()))
             ends.append(int(self.facts[:, _BUCKET].max()))
         return (min(starts), max(ends)) if starts else None
