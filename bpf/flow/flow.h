@@ -123,11 +123,11 @@ struct sock___flow {
 static __always_inline void put_process(struct flow_owner *owner, struct task_struct *task,
 					enum_t source)
 {
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
-
 	owner->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	owner->pid = BPF_CORE_READ(task, tgid);
-	bpf_core_read(&owner->comm, sizeof(owner->comm), &leader->comm);
+	/* As text: what follows the NUL in the kernel may be rests of an older name. */
+	__builtin_memset(&owner->comm, 0, sizeof(owner->comm));
+	BPF_CORE_READ_STR_INTO(&owner->comm, task, group_leader, comm);
 	owner->owner_source = source;
 }
 
