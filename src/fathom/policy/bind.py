@@ -20,6 +20,8 @@ from fathom.policy.model import Direction
 from fathom.policy.resolve import Resolved
 
 Column = NDArray[np.int64]
+#: The names that a pod gives to a port, with their protocol; where its ports are not known, only the flow's protocol.
+Given = frozenset[tuple[int, str]] | int
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Bound:
     port_terms: tuple[BitMatrix, BitMatrix]
     cell_terms: tuple[BitMatrix, BitMatrix]
     name_sets: tuple[frozenset[str], ...]
-    port_names: tuple[frozenset[tuple[int, str]] | None, ...]
+    port_names: tuple[Given, ...]
 
 
 def bind(compiled: Compiled, resolved: Resolved, direction: Direction, ports: PortColumns) -> Bound:
@@ -52,6 +54,8 @@ def bind(compiled: Compiled, resolved: Resolved, direction: Direction, ports: Po
         class_column[hidden] = classes.NOBODY
         address_sets = np.where(hidden, 0, address_sets)
         part = np.where(hidden, cells.OUTSIDE, part)
+    nobody = (class_column == classes.NOBODY) & (address_sets == 0)
+    part = np.where(nobody, cells.OUTSIDE, part)
     cell_column, cell_terms = _cells(compiled, part, address_sets)
     names = _names(resolved, direction)
     return Bound(
@@ -131,10 +135,10 @@ def _cells(compiled: Compiled, part: Column, sets: Column) -> tuple[Column, tupl
 
 @dataclass(frozen=True)
 class PortColumns:
-    """The port's column of each row, the names that pods give to each column (None: not known), and the terms."""
+    """The port's column of each row, the names that pods give to each column, and the terms."""
 
     columns: Column
-    names: tuple[frozenset[tuple[int, str]] | None, ...]
+    names: tuple[Given, ...]
     terms: tuple[BitMatrix, BitMatrix]
 
 
@@ -142,15 +146,16 @@ def port_columns(compiled: Compiled, resolved: Resolved) -> PortColumns:
     """Columns of ports, the same for both directions. What a pod names, and rules ask for, has columns of its own."""
     rows, table, terms = resolved.rows, compiled.ports, compiled.port_terms
     cell = table.cells(rows["protocol"], rows["port"]).astype(np.int64)
-    names: list[frozenset[tuple[int, str]] | None] = [frozenset()] * table.count
+    names: list[Given] = [frozenset()] * table.count
     plain = list(range(table.count))
     if not table.named or not len(rows):
         return PortColumns(cell, tuple(names), terms.packed())
-    made: dict[tuple[int, frozenset[tuple[int, str]] | None], int] = {}
+    made: dict[tuple[int, Given], int] = {}
     to_pod = rows["dst_kind"] == POD
     closed = np.array([profile.pod is None for profile in compiled.index.profiles.values], bool)
     for place in np.flatnonzero(to_pod & closed[rows["dst_profile"]]).tolist():
-        cell[place] = made.setdefault((int(cell[place]), None), table.count + len(made))
+        protocol = int(rows["protocol"][place])
+        cell[place] = made.setdefault((int(cell[place]), protocol), table.count + len(made))
     keys, held = _named_ports(compiled)
     if len(keys):
         asked = rows["dst_profile"].astype(np.int64) << 24 | rows["protocol"].astype(np.int64) << 16 | rows["port"]

@@ -43,6 +43,7 @@ ENTITIES = (
     "none",
 )
 _NAMESPACE = "io.kubernetes.pod.namespace"
+_NAMESPACE_KEYS = frozenset((_NAMESPACE, "k8s:" + _NAMESPACE, "any:" + _NAMESPACE))
 _NAMESPACE_LABEL = "io.cilium.k8s.namespace.labels."
 _ACCOUNT = "io.cilium.k8s.policy.serviceaccount"
 _KEPT = re.compile(r"io\.kubernetes\.pod\.namespace|io\.cilium\.k8s\.|app\.kubernetes\.io")
@@ -64,12 +65,16 @@ def members(direction: Direction) -> frozenset[str]:
 
 
 def subject(field: Field, namespace: str) -> Selector:
-    """The endpointSelector; a namespaced policy selects in its own namespace whatever it says."""
-    found = labels.selector(field, "pod", _translate)
+    """The endpointSelector. A namespaced policy selects in its own namespace, whatever its matchLabels say of it."""
     if not namespace:
-        return found
-    kept = tuple(r for r in found.requirements if not (r.scope == "namespace-name" and r.operator == "In"))
-    return labels.by_name(namespace) + Selector(kept)
+        return labels.selector(field, "pod", _translate)
+    given = field.mapping()
+    matched = field.get("matchLabels").mapping()
+    kept = {key: value for key, value in matched.items() if key not in _NAMESPACE_KEYS}
+    if len(kept) < len(matched):
+        field.warn("the namespace in the endpointSelector has no effect: it is always the policy's own")
+        field = Field({**given, "matchLabels": kept}, field.document, field.problems, field)
+    return labels.by_name(namespace) + labels.selector(field, "pod", _translate)
 
 
 def peers(

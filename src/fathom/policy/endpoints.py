@@ -36,6 +36,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
     ``port``: the port after translation (0 unchanged). ``note``: a reason that applies where candidates disagree;
     ``cause``: one that applies where this candidate itself leaves a rule undecided. ``inferred``: through a service.
+    ``gone``: the profile outside of its time, when its address is not known either unless it ``keeps`` it.
     """
 
     kind: int
@@ -51,6 +52,8 @@ class Candidate(msgspec.Struct, frozen=True):
     note: int = 0
     cause: int = 0
     inferred: bool = False
+    gone: int = 0
+    keeps: bool = False
 
 
 class Finder:
@@ -155,6 +158,7 @@ class Finder:
             max(table["until"][row] for row in rows),
             note=note,
             cause=cause,
+            gone=index.unknown_pod(index.records.pods[table["pod"][first]].namespace),
         )
 
     def _identity(self, text: str) -> int:
@@ -179,10 +183,10 @@ class Finder:
                 pod = self.index.records.pods[int(self.index.presences["pod"][number])]
                 name = f"{pod.namespace}/{pod.name}"
                 held = self._merged([number], CHANGED, name)
-                found.append(msgspec.structs.replace(held, addresses=own))
+                found.append(msgspec.structs.replace(held, addresses=own, gone=0, keeps=True))
             elif kind == NODE:
                 node = self.index.nodes.numbers[self.index.records.nodes[number].name]
-                found.append(Candidate(NODE, 0, -1, own, node, since, until, note=CHANGED))
+                found.append(Candidate(NODE, 0, -1, own, node, since, until, note=CHANGED, keeps=True))
         if found:
             return found
         if (one.family == 4 and one.number >> 24 == 127) or (one.family == 6 and one.number == 1):
@@ -236,7 +240,7 @@ class Finder:
                             if since < until:
                                 found.append(
                                     msgspec.structs.replace(
-                                        candidate, port=number, since=since, until=until, note=BACKENDS
+                                        candidate, port=number, since=since, until=until, note=BACKENDS, gone=0, keeps=False
                                     )
                                 )
         return _joined(found, self.index)
@@ -263,7 +267,7 @@ class Finder:
             if target:
                 name = f"{pod.namespace}/{pod.name}"
                 merged = self._merged([row], CHANGED, name)
-                found.append(msgspec.structs.replace(merged, port=target, note=BACKENDS))
+                found.append(msgspec.structs.replace(merged, port=target, note=BACKENDS, gone=0))
         return _joined(found, self.index)
 
     def _find_node_ports(self) -> list[int]:

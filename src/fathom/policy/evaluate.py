@@ -49,6 +49,15 @@ _ACTIONS = {"allow": ALLOW, "deny": DENY, "pass": _PASS}
 VERDICTS = ("allowed", "denied-ingress", "denied-egress", "denied-both", "unknown")
 ALLOWED, DENIED_INGRESS, DENIED_EGRESS, DENIED_BOTH, UNDECIDED = range(5)
 Sets = NDArray[np.uint8]
+#: Bits of a state of the developer's tier, and for each state the set of states that joining it to a set makes.
+_ALLOWED, _DENIED, _ISOLATED = 1, 2, 4
+_JOINED = np.array(
+    [
+        [sum({1 << (state | effect) for state in range(8) if mask >> state & 1}) for mask in range(256)]
+        for effect in range(8)
+    ],
+    np.uint8,
+)
 
 
 @dataclass(frozen=True)
@@ -155,29 +164,40 @@ class _State:
     def _developer(
         self, group: Group, rows: NDArray[np.int64], found: Matches, places: dict[int, int], below: Sets
     ) -> Sets:
-        """Union of allow rules; deny rules win; what isolates denies the rest; else what is below decides."""
-        none = np.zeros(len(rows), bool)
-        sums = {key: [none.copy(), none.copy()] for key in ("allow", "deny")}
-        sums["allow"][0] |= self.own[rows]
-        sums["allow"][1] |= self.own[rows] | self.maybe_own[rows]
-        doubt = none.copy()
-        rules = self.compiled.sides[self.direction].rules
+        """Deny rules win, then allow rules; what isolates denies the rest; else what is below decides.
+
+        Works on sets of states (allowed, denied, isolated), one bit for each of the eight, so that a policy that only
+        may select the pod is either wholly there or not at all.
+        """
+        own, maybe = self.own[rows], self.own[rows] | self.maybe_own[rows]
+        states = np.where(own, 1 << _ALLOWED, np.where(maybe, 1 << _ALLOWED | 1, 1)).astype(np.uint8)
         for member in group.developer:
-            mine = none.copy()
-            for number in member.rules:
-                at, action = places[number], rules[number].rule.action
-                if member.sure:
-                    sums[action][0] |= found.must[at]
-                sums[action][1] |= found.may[at]
-                if action == "allow":
-                    mine |= found.must[at]
-            if not member.sure and self.direction in self.compiled.policies[member.policy].isolates:
-                doubt |= ~mine
-        base = np.full(len(rows), DENY, np.uint8) if group.isolated[0] else below | np.where(doubt, DENY, 0)
-        outcome = np.where(sums["allow"][1], base | ALLOW, base)
-        outcome = np.where(sums["allow"][0], ALLOW, outcome)
-        outcome = np.where(sums["deny"][1], outcome | DENY, outcome)
-        return np.where(sums["deny"][0], DENY, outcome).astype(np.uint8)
+            sure, may = self._effects(member, len(rows), found, places)
+            isolates = _ISOLATED if self.direction in self.compiled.policies[member.policy].isolates else 0
+            after = states.copy() if not member.sure else np.zeros(len(rows), np.uint8)
+            for effect in range(4):
+                possible = np.ones(len(rows), bool)
+                for bit in (0, 1):
+                    possible &= may[bit] if effect >> bit & 1 else ~sure[bit]
+                after |= np.where(possible, _JOINED[effect | isolates][states], 0).astype(np.uint8)
+            states = after
+        outcome = np.zeros(len(rows), np.uint8)
+        for state in range(8):
+            result = DENY if state & _DENIED else ALLOW if state & _ALLOWED else DENY if state & _ISOLATED else below
+            outcome |= np.where(states >> state & 1, result, 0).astype(np.uint8)
+        return outcome
+
+    def _effects(
+        self, member: Member, count: int, found: Matches, places: dict[int, int]
+    ) -> tuple[list[Bools], list[Bools]]:
+        """Whether an allow rule and a deny rule of the member match: (must, may), each [allow, deny]."""
+        sure, may = ([np.zeros(count, bool) for _ in range(2)] for _ in range(2))
+        rules = self.compiled.sides[self.direction].rules
+        for number in member.rules:
+            at, bit = places[number], int(rules[number].rule.action == "deny")
+            sure[bit] |= found.must[at]
+            may[bit] |= found.may[at]
+        return sure, may
 
     def _ordered(
         self, members: tuple[Member, ...], rows: NDArray[np.int64], found: Matches, places: dict[int, int], below: Sets
@@ -194,7 +214,7 @@ class _State:
             if len(level) > 1:
                 settled = [result & (ALLOW | DENY | _PASS) for result in results]
                 lowest = np.bitwise_and.reduce([np.where(s > 0, s, 255) for s in settled])
-                self.reasons[rows[(union & ~_NONE & ~lowest > 0) & (decided == UNKNOWN)]] |= TIE
+                self.reasons[rows[(union & (ALLOW | DENY | _PASS) & ~lowest > 0) & (decided == UNKNOWN)]] |= TIE
             outcome = np.where(nobody, decided | outcome, decided).astype(np.uint8)
         return outcome
 
@@ -205,9 +225,8 @@ class _State:
         for number in reversed(member.rules):
             at, action = places[number], _ACTIONS[rules[number].rule.action]
             result = np.where(found.may[at], result | action, result)
-            if member.sure:
-                result = np.where(found.must[at], action, result)
-        return result.astype(np.uint8)
+            result = np.where(found.must[at], action, result)
+        return (result if member.sure else result | _NONE).astype(np.uint8)
 
     # -- why
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fathom.policy.bind import Bound, uncertain
+from fathom.policy.bind import Bound, Given, uncertain
 from fathom.policy.bits import Bools
 from fathom.policy.compile import Compiled, Group, RuleRef, Side
-from fathom.policy.model import NamePattern
+from fathom.policy.model import TRANSPORTS, NamePattern
 from fathom.policy.names import matches
 
 
@@ -36,7 +36,7 @@ class Matcher:
         self.unsure_class = uncertain(compiled.class_terms)
         self.unsure_cell = uncertain(bound.cell_terms)
         self.unsure_port = uncertain(bound.port_terms)
-        self.open_port = np.array([names is None for names in bound.port_names], bool)
+        self.open_port = np.array([isinstance(names, int) for names in bound.port_names], bool)
         self.has_cells = np.array([bool(row.any()) for row in compiled.cell_terms.may], bool)
         self._port_rows: dict[tuple[frozenset[tuple[int, str]], bool], Bools] = {}
         self._name_rows: dict[tuple[tuple[NamePattern, ...], frozenset[NamePattern] | None], Bools] = {}
@@ -117,9 +117,9 @@ class Matcher:
         return found
 
 
-def _gives(names: frozenset[tuple[int, str]] | None, wanted: frozenset[tuple[int, str]], may: bool) -> bool:
-    if names is None:
-        return may
+def _gives(names: Given, wanted: frozenset[tuple[int, str]], may: bool) -> bool:
+    if isinstance(names, int):
+        return may and names in TRANSPORTS and any(asked in (0, names) for asked, _ in wanted)
     return any(name == other and asked in (0, protocol) for protocol, name in names for asked, other in wanted)
 
 

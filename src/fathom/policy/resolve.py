@@ -34,6 +34,8 @@ _CANDIDATE = np.dtype(
         ("note", "<u4"),
         ("cause", "<u4"),
         ("inferred", "?"),
+        ("gone", "<i4"),
+        ("keeps", "?"),
     ]
 )
 
@@ -139,6 +141,8 @@ class _Table:
                 c.note,
                 c.cause,
                 c.inferred,
+                c.gone,
+                c.keeps,
             )
             for item in lists
             for c in item
@@ -242,10 +246,10 @@ def _rows(flows: Flows, flow: NDArray[np.int64], src: _End, dst: _End) -> Rows:
     rows["notes"][:] = src[0].rows["note"][src[1]] | table.rows["note"][chosen]
     moved = table.rows["port"][chosen]
     rows["port"][:] = np.where(moved > 0, moved, port)
-    if not (src[0].timeless and dst[0].timeless):
-        _too_late(flows, rows, src, dst)
     mine, theirs = src[0].rows["identity"][src[1]], table.rows["identity"][chosen]
     myself = (mine >= 0) & (mine == theirs)
+    if not (src[0].timeless and dst[0].timeless):
+        myself &= ~_too_late(flows, rows, src, dst)
     myself |= (rows["dst_kind"] == SELF) | (rows["src_kind"] == SELF)
     rows["allow"][:] = myself
     rows["assumed"][myself] |= OWN_POD
@@ -260,15 +264,25 @@ def _rows(flows: Flows, flow: NDArray[np.int64], src: _End, dst: _End) -> Rows:
     return rows
 
 
-def _too_late(flows: Flows, rows: Rows, src: _End, dst: _End) -> None:
-    """A pod that the inventory holds only at another time is a pod of which nothing is known at this one."""
+def _too_late(flows: Flows, rows: Rows, src: _End, dst: _End) -> NDArray[np.bool_]:
+    """A pod that the inventory holds only at another time is a pod of which nothing is known at this one.
+
+    Returns the rows of which an end, not being given by a pod's name, was nobody that is known then.
+    """
+    nobody = np.zeros(len(rows), bool)
     first, last = _window(flows)
     first, last = first[rows["flow"]], last[rows["flow"]]
     for name, (table, chosen) in (("src", src), ("dst", dst)):
         gone = (table.rows["since"][chosen] > last) | (table.rows["until"][chosen] <= first)
-        rows[name + "_profile"][gone] = 0
-        rows[name + "_kind"][gone & (rows[name + "_kind"] != EXTERNAL)] = POD
+        gone &= rows[name + "_kind"] != EXTERNAL
+        there = chosen[gone]
+        rows[name + "_kind"][gone] = POD
+        rows[name + "_profile"][gone] = table.rows["gone"][there]
+        rows[name + "_addresses"][gone] = np.where(table.rows["keeps"][there], table.rows["addresses"][there], 0)
+        rows[name + "_node"][gone] = -1
         rows[name + "_cause"][gone] |= ABSENT
+        nobody |= gone & (table.rows["gone"][chosen] == 0)
+    return nobody
 
 
 def _pick_addresses(flows: Flows, rows: Rows, index: Index) -> None:
@@ -284,8 +298,8 @@ def _pick_addresses(flows: Flows, rows: Rows, index: Index) -> None:
             outside = (given == number) & (rows[name + "_kind"] == EXTERNAL)
             rows[name + "_addresses"][outside] = known
     sets = index.addresses
-    families = np.array([_family(item) for item in sets.values], np.uint8)
     for name, other in (("src", "dst"), ("dst", "src")):
+        families = np.array([_family(item) for item in sets.values], np.uint8)
         mine, theirs = families[rows[name + "_addresses"]], families[rows[other + "_addresses"]]
         mixed = (mine == 10) & ((theirs == 4) | (theirs == 6))
         for position in np.flatnonzero(mixed).tolist():

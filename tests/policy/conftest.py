@@ -1,0 +1,6 @@
+"""The reference evaluator and the strategies are modules beside the tests."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
