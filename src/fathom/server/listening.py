@@ -9,6 +9,7 @@ import errno
 import socket
 from collections.abc import Iterator
 
+import h11
 import msgspec
 import uvicorn
 from starlette.types import ASGIApp
@@ -116,6 +117,12 @@ class BoundedConnection(H11Protocol):
         """The client left."""
         self._forget_timer()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """An answer is out; a client that is not done with the body of its question is not waited for."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """What came is no HTTP."""

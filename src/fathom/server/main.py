@@ -58,8 +58,13 @@ async def run_server(settings: ServerSettings, link: LinkServerSettings | None =
 
 
 def check(settings: ServerSettings) -> None:
-    """Raises UsageError if settings contradict one another."""
-    split_address(settings.listen)
+    """Raises UsageError if settings make no sense or contradict one another."""
+    try:
+        split_address(settings.listen)
+    except UsageError as error:
+        raise UsageError(
+            f"{settings.listen!r} is no address to listen on", do="write for example 127.0.0.1:8600 or [::1]:8600"
+        ) from error
     if settings.hours_retention_days < settings.retention_days:
         raise UsageError(
             f"hours_retention_days is {settings.hours_retention_days}, less than retention_days",
