@@ -13,7 +13,7 @@ from benchmarks.report import Row, Spread, pairs
 from fathom.kernel import _libbpf
 from fathom.kernel.cgroups import open_root
 from fathom.kernel.objects import Object, Spec
-from fathom.probes.flow import HOOKS
+from fathom.probes.flow import PACKET_HOOKS, SOCKET_HOOKS
 from fathom.probes.settings import ProbeSettings
 
 ROUNDS = 31
@@ -43,7 +43,7 @@ def run() -> list[Row]:
             return once
 
         for name, command, bar in WORK:
-            bare, probed = pairs(cost(command, None, {}), cost(command, flow, HOOKS), ROUNDS)
+            bare, probed = pairs(cost(command, None, {}), cost(command, flow, {**SOCKET_HOOKS, **PACKET_HOOKS}), ROUNDS)
             kept = Spread.of([a / b for a, b in zip(bare, probed, strict=True)])
             added = Spread.of([b - a for a, b in zip(bare, probed, strict=True)])
             unit = "a datagram" if command.startswith("udp") else "a MiB"

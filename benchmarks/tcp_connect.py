@@ -9,8 +9,9 @@ from benchmarks.load import Load
 from benchmarks.report import Row, Spread, pairs, ratio
 from fathom.kernel.cgroups import open_root
 from fathom.kernel.objects import Object, Spec
-from fathom.probes.flow import HOOKS
+from fathom.probes.flow import PACKET_HOOKS, SOCKET_HOOKS
 from fathom.probes.settings import ProbeSettings
+from fathom.probes.tcp import PROGRAMS
 
 ROUNDS, CONNECTIONS = 31, 3000
 
@@ -33,10 +34,10 @@ class Attached:
         """CPU nanoseconds per unit of ``command`` with these attached."""
         with ExitStack() as stack:
             if tcp:
-                for program in ("tcp_state", "tcp_destroy"):
+                for program in PROGRAMS:
                     stack.enter_context(self._tcp.attach(program))
             if flow:
-                for program, hook in HOOKS.items():
+                for program, hook in {**SOCKET_HOOKS, **PACKET_HOOKS}.items():
                     stack.enter_context(self._flow.attach_cgroup(program, self._root, hook))
             cost = load.run(command)[0]
         self._ring.drain()
