@@ -59,5 +59,5 @@ def set_up(form: str, level: str, stream: TextIO = sys.stderr) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[level.lower()])
-    for name in ("uvicorn.error", "asyncio", "grpc"):  # what strangers send to a port is no news
-        logging.getLogger(name).setLevel(max(logging.WARNING, _LEVELS[level.lower()]))
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what strangers send to a port is no news
+    logging.getLogger("asyncio").setLevel(max(logging.WARNING, _LEVELS[level.lower()]))

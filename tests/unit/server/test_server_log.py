@@ -16,7 +16,7 @@ from fathom.server.logs import set_up, without_secrets
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     root = logging.getLogger()
-    loggers = [root, *(logging.getLogger(name) for name in ("uvicorn.error", "asyncio", "grpc"))]
+    loggers = [root, *(logging.getLogger(name) for name in ("uvicorn.error", "asyncio"))]
     handlers, levels = list(root.handlers), [logger.level for logger in loggers]
     yield
     root.handlers[:] = handlers
@@ -77,5 +77,5 @@ def test_settings_that_make_no_sense_are_refused(form: str, level: str) -> None:
 def test_strangers_on_the_port_are_no_news() -> None:
     out = io.StringIO()
     set_up("json", "info", out)
-    logging.getLogger("uvicorn.error").info("Started server process")
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
     assert out.getvalue() == ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
@@ -13,8 +14,10 @@ from fathom.server.desk import AtDesk, Desk
 from fathom.server.documented import encode, returns
 from fathom.server.filters import Asked, EdgesAsked, SeriesAsked
 from fathom.server.problems import ProblemError
-from fathom.store.interface import MAX_LIMIT, EdgeQuery, EdgeRow, Window
+from fathom.store.interface import MAX_LIMIT, EdgeQuery, EdgeRow, Page, Window
 
+Row = TypeVar("Row")
+Item = TypeVar("Item")
 router = APIRouter(prefix="/api/v1", tags=["traffic"])
 EdgeId = Annotated[
     str, Path(pattern=r"^[0-9]{1,19}$", description="An edge's id.", examples=["4611686018427387904"], alias="id")
@@ -29,9 +32,9 @@ EdgeId = Annotated[
 )
 async def edges(asked: Annotated[EdgesAsked, Query()], desk: AtDesk) -> Response:
     """Edges on which something was counted inside the window, with what was counted there."""
-    page = await desk.ask(desk.store.edges, asked.query(desk.now_ns(), desk.settings))
+    query = asked.query(desk.now_ns(), desk.settings)
+    page, items = await desk.ask(_page, desk.store.edges, rows.edge, query)
     window, loss = await desk.trust(page.window)
-    items = await desk.ask(lambda: [rows.edge(row) for row in page.items])
     return encode(answers.Edges(items=items, next_cursor=page.next_cursor, window=window, loss=loss))
 
 
@@ -43,9 +46,9 @@ async def edges(asked: Annotated[EdgesAsked, Query()], desk: AtDesk) -> Response
 )
 async def workloads(asked: Annotated[EdgesAsked, Query()], desk: AtDesk) -> Response:
     """Workloads of the edges that the filters select, with what was counted on those edges."""
-    page = await desk.ask(desk.store.workloads, asked.query(desk.now_ns(), desk.settings))
+    query = asked.query(desk.now_ns(), desk.settings)
+    page, items = await desk.ask(_page, desk.store.workloads, rows.workload, query)
     window, loss = await desk.trust(page.window)
-    items = [rows.workload(row) for row in page.items]
     return encode(answers.Workloads(items=items, next_cursor=page.next_cursor, window=window, loss=loss))
 
 
@@ -76,9 +79,17 @@ async def series(number: EdgeId, asked: Annotated[SeriesAsked, Query()], desk: A
     window = asked.window(desk.now_ns(), desk.settings)
     step_s = asked.step_s(window)
     await _known(desk, int(number))
-    points = await desk.ask(desk.store.series, int(number), window, step_s)
+    points = await desk.ask(lambda: [rows.point(p) for p in desk.store.series(int(number), window, step_s)])
     trusted, loss = await desk.trust(window)
-    return encode(answers.Series(items=[rows.point(point) for point in points], window=trusted, loss=loss, step=step_s))
+    return encode(answers.Series(items=points, window=trusted, loss=loss, step=step_s))
+
+
+def _page(
+    ask: Callable[[EdgeQuery], Page[Row]], item: Callable[[Row], Item], query: EdgeQuery
+) -> tuple[Page[Row], list[Item]]:
+    """A page and what is answered of it, made where it holds up nobody: in the thread that asks the store."""
+    page = ask(query)
+    return page, [item(row) for row in page.items]
 
 
 async def _known(desk: Desk, number: int) -> Edge:
