@@ -33,12 +33,14 @@ def ask(server: str, token_file: str | None, question: Callable[[Client], Awaita
     return asyncio.run(run())
 
 
-def show(answer: Answer[T], columns: Sequence[Column[T]], output: str, *, headers: bool = True) -> None:
-    """Print ``answer`` as ``output`` says; below a table stands how far it can be trusted."""
+def show(
+    answer: Answer[T], columns: Sequence[Column[T]], output: str, *, headers: bool = True, asked: str = ""
+) -> None:
+    """Print ``answer`` as ``output`` says; below a table stands how far it can be trusted (see ``footer``)."""
     if output in ("json", "yaml"):
         click.echo(document(answer, output))
         return
     text = table(answer.items, columns, wide=output == "wide", headers=headers)
     click.echo(text or "Nothing in this window.", err=not text and not headers)
     if headers:
-        click.echo("\n" + "\n".join(footer(answer)))
+        click.echo("\n" + "\n".join(footer(answer, asked)))

@@ -1,6 +1,7 @@
-"""What a child does between fork and exec: becomes the user that it is to be, and ties its life to its parent's.
+"""Who a process is: what a child does between fork and exec, and what the supervisor gives up before it forks.
 
-Interface: capabilities(7), capset(2), prctl(2). Runs in the one thread of the forked child.
+Interface: capabilities(7), capset(2), prctl(2); numbers from ``include/uapi/linux/capability.h``. Capabilities belong
+to threads: this runs while there is one.
 """
 
 from __future__ import annotations
@@ -15,8 +16,30 @@ from fathom.agent.privilege import permitted
 from fathom.cli.caller import Caller
 
 _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 1, 8, 24, 38, 47
+#: What a supervisor needs to make its children what they are, to end them, and to hand the agent what that needs.
+SUPERVISOR = {
+    "CAP_KILL": 5,
+    "CAP_SETGID": 6,
+    "CAP_SETUID": 7,
+    "CAP_SETPCAP": 8,
+    "CAP_NET_ADMIN": 12,
+    "CAP_SYS_PTRACE": 19,
+    "CAP_SYS_RESOURCE": 24,
+    "CAP_PERFMON": 38,
+    "CAP_BPF": 39,
+}
 _AMBIENT_RAISE, _VERSION_3 = 2, 0x20080522
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def confine() -> None:
+    """Keep only what a supervisor needs, for this process and all that it starts."""
+    keep = permitted() & frozenset(SUPERVISOR.values())
+    for number in range(64):
+        if number not in keep:
+            _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _set(keep, inheritable=False)
 
 
 def become(user: Caller | None, *, unprivileged: bool, parent: int) -> None:
@@ -41,10 +64,15 @@ def become(user: Caller | None, *, unprivileged: bool, parent: int) -> None:
 
 def _carry_over_exec(numbers: Collection[int]) -> None:
     """Have exactly the capabilities ``numbers``, and keep them when a program is executed."""
-    low, high = (sum(1 << number % 32 for number in numbers if number // 32 == word) for word in (0, 1))
-    header, sets = struct.pack("=Ii", _VERSION_3, 0), struct.pack("=6I", low, low, low, high, high, high)
-    if _libc.capset(header, sets):
-        raise OSError(ctypes.get_errno(), "capset")
+    _set(numbers, inheritable=True)
     for number in numbers:
         if _libc.prctl(_PR_CAP_AMBIENT, _AMBIENT_RAISE, number, 0, 0):
             raise OSError(ctypes.get_errno(), "prctl(PR_CAP_AMBIENT)")
+
+
+def _set(numbers: Collection[int], *, inheritable: bool) -> None:
+    words = [sum(1 << number % 32 for number in numbers if number // 32 == word) for word in (0, 1)]
+    header = struct.pack("=Ii", _VERSION_3, 0)
+    sets = b"".join(struct.pack("=3I", word, word, word if inheritable else 0) for word in words)
+    if _libc.capset(header, sets):
+        raise OSError(ctypes.get_errno(), "capset")

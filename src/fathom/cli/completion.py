@@ -12,7 +12,7 @@ from fathom.errors import FathomError
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
-    """Print the completion script of SHELL.
+    """Print the completion script of a shell.
 
     \b
     bash:  source <(fathom completion bash)

@@ -17,7 +17,7 @@ from fathom.server.answers import Events, StreamLoss
 RECONNECT_S = 1.0
 
 
-def show_recent(answer: Events, output: str, *, headers: bool) -> None:
+def show_recent(answer: Events, output: str, *, headers: bool, asked: str = "") -> None:
     """Print recent events, oldest first as they happened; below a table, which nodes are missing."""
     lines = EventLines(output)
     if not lines.is_table:
@@ -29,7 +29,7 @@ def show_recent(answer: Events, output: str, *, headers: bool) -> None:
         click.echo(lines.line(event))
     if headers:
         missing = [warning(f"  missing: node {node.node}: {node.why}") for node in answer.missing]
-        click.echo("\n" + "\n".join([*footer(answer), *missing]))
+        click.echo("\n" + "\n".join([*footer(answer, asked), *missing]))
 
 
 async def follow(client: Client, output: str, count: int | None, *, headers: bool, **wanted: Any) -> None:

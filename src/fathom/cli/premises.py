@@ -41,6 +41,20 @@ def require_extension(affects: str) -> None:
         )
 
 
+def require_runnable(who: Caller) -> None:
+    """Raises FathomError unless ``who``, as whom the server will run, can run this very program."""
+    mine = Path(__file__)
+    with acting_as(who):
+        needed = (Path(sys.executable), Path(os.__file__), mine)
+        hidden = [path for path in needed if not os.access(path, os.R_OK, effective_ids=True)]
+    if hidden:
+        raise FathomError(
+            f"{who.name} cannot read {hidden[0]}",
+            affects=f"nothing was started: the server runs as {who.name}, who called sudo",
+            do="install Fathom (and Python) where that user can read it, or start it as root without sudo",
+        )
+
+
 def require_capabilities(missing: Sequence[str], what: str) -> None:
     """Raises PrivilegeError if ``missing`` names any capability; ``what`` cannot be done then."""
     if missing:

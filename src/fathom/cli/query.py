@@ -16,10 +16,10 @@ def _filters(function: F) -> F:
     """The filters that edges and workloads share, named as in REST."""
     for option in (
         click.option("--cursor", metavar="TEXT", help="Go on where the last answer ended (its `more` line)."),
-        click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Rows at most."),
-        click.option("--verdict", type=click.Choice(["forwarded", "failed", "dropped", "unknown"])),
-        click.option("--direction", type=click.Choice(["egress", "ingress", "unknown"])),
-        click.option("--port", type=click.IntRange(0, 65_535), help="The server's port."),
+        click.option("--limit", metavar="N", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Rows at most."),
+        click.option("--verdict", type=click.Choice(["forwarded", "failed", "dropped", "unknown"]), help="What became of it."),
+        click.option("--direction", type=click.Choice(["egress", "ingress", "unknown"]), help="Who opened it, seen from the workload."),
+        click.option("--port", metavar="N", type=click.IntRange(0, 65_535), help="The server's port."),
         click.option("--protocol", metavar="NAME", help="TCP, UDP, ICMP, ICMPv6, or a number."),
         click.option("--peer", metavar="NAME", help="The other side: a name (* stands for any text), address or CIDR."),
         click.option("--workload", metavar="NAME", help="name or kind/name; * stands for any text."),
@@ -49,7 +49,7 @@ def edges(server: str, token_file: str | None, output: str, no_headers: bool, **
     from fathom.cli.columns import edge_columns
 
     answer = ask(server, token_file, lambda client: client.edges(**_given(filters)))
-    show(answer, edge_columns(), output, headers=not no_headers)
+    show(answer, edge_columns(), output, headers=not no_headers, asked=lately(filters))
 
 
 @command.command()
@@ -63,7 +63,13 @@ def workloads(server: str, token_file: str | None, output: str, no_headers: bool
     from fathom.cli.columns import workload_columns
 
     answer = ask(server, token_file, lambda client: client.workloads(**_given(filters)))
-    show(answer, workload_columns(), output, headers=not no_headers)
+    show(answer, workload_columns(), output, headers=not no_headers, asked=lately(filters))
+
+
+def lately(filters: dict[str, Any]) -> str:
+    """The duration of the window, if it ends now and was given as one; else nothing."""
+    since = filters.get("since") or "5m"
+    return "" if filters.get("until") or filters.get("cursor") or ":" in since else since
 
 
 def _given(filters: dict[str, Any]) -> dict[str, Any]:
@@ -77,14 +83,16 @@ def _given(filters: dict[str, Any]) -> dict[str, Any]:
 )
 @click.option("--kind", type=click.Choice(["tcp", "flow"]), help="The probe.")
 @click.option("--workload", metavar="NAME", help="name or kind/name.")
-@click.option("--pid", type=click.IntRange(1), help="Process id.")
+@click.option("--pid", metavar="N", type=click.IntRange(1), help="Process id.")
 @click.option("--comm", metavar="NAME", help="Process name as the kernel has it.")
 @click.option("--address", metavar="ADDRESS", help="Address or CIDR of either side.")
-@click.option("--port", type=click.IntRange(1, 65_535), help="Port of either side.")
+@click.option("--port", metavar="N", type=click.IntRange(1, 65_535), help="Port of either side.")
 @click.option("--node", metavar="NAME", help="Only this node.")
 @click.option("--since", type=Moment(), metavar="TIME", help="A duration ago (5m) or RFC 3339.  [default: 5m]")
 @click.option("--until", type=Moment(), metavar="TIME", help="End of the window.  [default: now]")
-@click.option("--limit", type=click.IntRange(1, 10_000), help="Events at most.  [default: 100; with -f: no limit]")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(1, 10_000), help="Events at most.  [default: 100; with -f: no limit]"
+)
 @click.option("--cursor", metavar="TEXT", help="Go on where the last answer ended (its `more` line).")
 @output_option("table", "wide", "json", "yaml")
 @no_headers_option
@@ -99,7 +107,7 @@ def events(
     wanted = _given(filters)
     if not follow:
         answer = ask(server, token_file, lambda client: client.events(limit=limit or 100, **wanted))
-        following.show_recent(answer, output, headers=not no_headers)
+        following.show_recent(answer, output, headers=not no_headers, asked=lately(filters))
         return
     for name in ("since", "until", "cursor"):
         if name in wanted:

@@ -31,8 +31,8 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
         yield _prose(command.help or "")
         usage = " ".join(command.collect_usage_pieces(context))
         yield f"```\n{context.command_path} {usage}\n```\n"
-    options = [p for p in command.get_params(context) if isinstance(p, click.Option) and not p.hidden]
-    rows = [record for option in options if (record := option.get_help_record(context)) and option.name != "help"]
+    options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
+    rows = [record for option in options if (record := option.get_help_record(context))]
     if rows:
         yield "| option | meaning |\n| --- | --- |"
         for spelling, meaning in rows:
@@ -49,8 +49,8 @@ def _prose(text: str) -> str:
     """click's help text as Markdown: a block after ``\\b`` keeps its line breaks."""
     blocks = []
     for block in re.split(r"\n\s*\n", text.strip()):
-        if block.startswith("\b"):
-            blocks.append("```\n" + block.lstrip("\b\n") + "\n```")
+        if "\b" in block:
+            blocks.append("```\n" + block.replace("\b", "").strip() + "\n```")
         else:
             blocks.append(" ".join(line.strip() for line in block.splitlines()))
     return "\n\n".join(blocks) + "\n"
@@ -58,3 +58,7 @@ def _prose(text: str) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    click.echo(page(), nl=False)

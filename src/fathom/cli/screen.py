@@ -44,11 +44,10 @@ def picture(view: View, footer: Sequence[str], width: int, height: int) -> Group
     return Group(*[*top, Text(""), *table, *gap, *foot][:height])
 
 
-async def live(look: Look, footer: Sequence[str], console: Console) -> View | None:
-    """Draw what ``look`` gives until ``q`` is typed or the task is cancelled; returns the last view."""
+async def live(look: Look, footer: Sequence[str], console: Console) -> None:
+    """Draw what ``look`` gives until ``q`` is typed or the task is cancelled."""
     loop = asyncio.get_running_loop()
     done, redraw = asyncio.Event(), asyncio.Event()
-    view: View | None = None
     loop.add_signal_handler(signal.SIGWINCH, redraw.set)
     try:
         with _keys(done), Live(console=console, screen=True, auto_refresh=False) as screen:
@@ -63,7 +62,12 @@ async def live(look: Look, footer: Sequence[str], console: Console) -> View | No
                         break
     finally:
         loop.remove_signal_handler(signal.SIGWINCH)
-    return view
+
+
+def farewell(view: View, width: int) -> None:
+    """Leave the last table on the ordinary screen."""
+    for line in (*headline(view, width), *view.notes, *body(view, width, _PIPE_ROWS + 2)):
+        click.echo(cut(line, width))
 
 
 async def plain(look: Look, footer: Sequence[str], interval: float) -> None:

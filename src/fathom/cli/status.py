@@ -38,7 +38,7 @@ def command(server: str, token_file: str | None, since: str, output: str, no_hea
         for problem in answer.problems:
             click.echo(warning(f"! {problem}"))
         click.echo()
-    show(answer, _columns(), output, headers=not no_headers)
+    show(answer, _columns(), output, headers=not no_headers, asked="" if ":" in since else since)
 
 
 def _about(answer: Status, server: str) -> list[str]:

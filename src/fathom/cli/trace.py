@@ -21,11 +21,11 @@ def _options(function: F) -> F:
     for option in (
         no_headers_option,
         output_option("table", "wide", "json", "yaml"),
-        click.option("--port", type=click.IntRange(1, 65_535), help="Port of either side."),
+        click.option("--port", metavar="N", type=click.IntRange(1, 65_535), help="Port of either side."),
         click.option("--address", metavar="ADDRESS", help="Address or CIDR of either side, such as 10.0.0.0/8."),
         click.option("--comm", metavar="NAME", help="Process name as the kernel has it (15 bytes)."),
-        click.option("--pid", type=click.IntRange(1), help="Process id."),
-        click.option("--count", type=click.IntRange(1), help="End after so many events."),
+        click.option("--pid", metavar="N", type=click.IntRange(1), help="Process id."),
+        click.option("--count", metavar="N", type=click.IntRange(1), help="End after so many events."),
         click.option("--duration", type=Duration(), help="End after this time, such as 30s.  [default: until Ctrl-C]"),
     ):
         function = option(function)

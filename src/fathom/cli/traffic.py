@@ -115,10 +115,10 @@ def body(view: View, width: int, height: int) -> list[str]:
 
 def waiting(view: View) -> Sequence[str]:
     """What to say while there is no edge yet."""
-    seen = f"{view.events_total} events seen" if view.events_total is not None else "probes are starting"
+    seen = f"{view.events_total} events seen so far" if view.events_total is not None else "no event seen yet"
     if view.waiting is None:
-        return (f"No traffic in the last {duration(view.window)}; {seen} so far.",)
-    return (f"Waiting for the first interval: {duration(max(view.waiting, 0))} to go, {seen} so far.",)
+        return (f"No traffic in the last {duration(view.window)}; {seen}.",)
+    return (f"Waiting for the first interval: {duration(max(view.waiting, 0))} to go, {seen}.",)
 
 
 def _cells(row: Row) -> list[str]:

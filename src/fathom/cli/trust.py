@@ -7,17 +7,20 @@ from typing import Any
 
 from fathom.cli.output import warning
 from fathom.cli.traffic import trust, trusted
-from fathom.cli.units import duration
+from fathom.cli.units import duration, seconds_of
 from fathom.server.answers import Answer
 
 _MOST = 5
 
 
-def footer(answer: Answer[Any]) -> list[str]:
-    """``window 5m · coverage 100 % · lost 0``; in a colour, with gaps and losses named, when something is missing."""
+def footer(answer: Answer[Any], asked: str = "") -> list[str]:
+    """``window 5m · coverage 100 % · lost 0``; in a colour, with gaps and losses named, when something is missing.
+
+    ``asked`` is the duration that was asked for: the server answers for the whole seconds that hold it.
+    """
     window, coverage = answer.window, answer.window.coverage
     known = coverage.share if coverage.node_seconds > 0 else None
-    line = trust(_seconds(window.since, window.until), known, answer.lost)
+    line = trust(seconds_of(asked) if asked else _seconds(window.since, window.until), known, answer.lost)
     lines = [line if trusted(known, answer.lost) else warning(line)]
     lines += [warning(f"  gap: {gap.node} from {gap.since} to {gap.until}") for gap in coverage.gaps[:_MOST]]
     if (more := len(coverage.gaps) - _MOST + coverage.gaps_omitted) > 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import signal
 import socket
 import sys
 from dataclasses import dataclass
@@ -17,10 +18,19 @@ from pathlib import Path
 import click
 
 from fathom.cli.access import KEY_FILE, key_for
+from fathom.cli.becoming import confine
 from fathom.cli.caller import Caller, acting_as, caller
 from fathom.cli.children import Part
 from fathom.cli.logs import Log
-from fathom.cli.premises import Address, DataDir, address, require_extension, require_free, require_root
+from fathom.cli.premises import (
+    Address,
+    DataDir,
+    address,
+    require_extension,
+    require_free,
+    require_root,
+    require_runnable,
+)
 from fathom.cli.readiness import answers
 from fathom.cli.supervisor import Supervisor
 
@@ -53,7 +63,7 @@ class Plan:
 @click.option("--link", default="127.0.0.1:8601", show_default=True, metavar="ADDRESS", help="gRPC, for agents.")
 @click.option("--agent-listen", default="127.0.0.1:8602", show_default=True, metavar="ADDRESS", help="The agent's own.")
 @click.option("--store", metavar="URL", help="Where facts are kept. Default: SQLite files in the data directory.")
-def command(data_dir: Path | None, listen: str, link: str, agent_listen: str, store: str | None) -> None:
+def command(data_dir: Path | None, listen: str, link: str, agent_listen: str, store: str | None) -> int:
     """Show who talks to whom on this machine: agent, server and a live table.
 
     Must be started as root: `sudo fathom up`. The agent keeps the capabilities that it needs to watch the kernel; the
@@ -64,6 +74,7 @@ def command(data_dir: Path | None, listen: str, link: str, agent_listen: str, st
     require_extension("nothing was started")
     require_root(shlex.join(sys.argv))
     who = caller(os.environ)
+    require_runnable(who)
     plan = Plan(
         data=(data_dir or who.data_dir).absolute(),
         who=who,
@@ -79,11 +90,12 @@ def command(data_dir: Path | None, listen: str, link: str, agent_listen: str, st
             (plan.agent, "agent", "--agent-listen"),
         ):
             require_free(where, what, option)
-        asyncio.run(_run(plan))
+        confine()
+        return asyncio.run(_run(plan))
 
 
-async def _run(plan: Plan) -> None:
-    """Make the keys, start both children, show what they find until the end is asked for."""
+async def _run(plan: Plan) -> int:
+    """Make the keys, start both children, show what they find until the end is asked for; 130 if by Ctrl-C."""
     from fathom.server.keys import open_join_tokens, open_keys
 
     with acting_as(plan.who):  # before the children: the agent reads the join token when it starts
@@ -91,6 +103,7 @@ async def _run(plan: Plan) -> None:
         open_join_tokens(plan.data)
     supervisor = Supervisor([_server(plan), _agent(plan)], partial(_log, plan))
     await supervisor.run(partial(_show, plan))
+    return 130 if supervisor.signal == signal.SIGINT else 0
 
 
 def _server(plan: Plan) -> Part:
@@ -141,10 +154,10 @@ def _footer(plan: Plan) -> tuple[str, ...]:
 
 
 async def _show(plan: Plan, supervisor: Supervisor) -> None:
-    """The table, until ``q``; on a terminal it is drawn over itself, and the last one is printed at the end."""
+    """The table, until ``q``: on a terminal drawn over itself, and the last one is left there at the end."""
     from rich.console import Console
 
-    from fathom.cli.screen import live, plain
+    from fathom.cli.screen import farewell, live, plain
     from fathom.cli.watch import Watch
     from fathom.client import Client
 
@@ -153,7 +166,11 @@ async def _show(plan: Plan, supervisor: Supervisor) -> None:
     footer = _footer(plan)
     async with Client(f"http://{plan.rest.here}", key) as client:
         watch = Watch(client, supervisor.children, socket.gethostname())
-        if not sys.stdout.isatty():
+        if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
             await plain(watch.look, footer, INTERVAL_S)
             return
-        await live(watch.look, footer, Console(highlight=False))
+        console = Console(highlight=False)
+        try:
+            await live(watch.look, footer, console)
+        finally:
+            farewell(watch.view, console.width)

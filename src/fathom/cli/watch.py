@@ -18,6 +18,8 @@ from fathom.server.answers import Edge, Edges, Status
 #: Seconds of the past that the table sums up.
 WINDOW_S = 300
 _ROWS = 500
+#: Seconds in which an agent that is not connected yet is no problem.
+_SETTLING_S = 3.0
 
 
 class Watch:
@@ -30,7 +32,7 @@ class Watch:
         self._children = children
         self._now = now
         self._born = now()
-        self._view = View(node=node, uptime=0.0, window=float(WINDOW_S), waiting=10.0)
+        self.view = View(node=node, uptime=0.0, window=float(WINDOW_S), waiting=10.0)
         self._records: tuple[float, int] | None = None
 
     async def look(self) -> View:
@@ -41,17 +43,17 @@ class Watch:
             status = await self._client.status(since=f"{WINDOW_S}s")
             edges = await self._client.edges(since=f"{WINDOW_S}s", order="traffic", limit=_ROWS)
         except FathomError as error:
-            self._view = replace(self._view, uptime=uptime, notes=(*notes, error.what))
-            return self._view
-        self._view = self._seen(status, edges, uptime, notes)
-        return self._view
+            self.view = replace(self.view, uptime=uptime, notes=(*notes, error.what))
+            return self.view
+        self.view = self._seen(status, edges, uptime, notes)
+        return self.view
 
     def _seen(self, status: Status, edges: Edges, uptime: float, notes: list[str]) -> View:
         total = sum(probe.records for node in status.items for probe in node.probes)
         coverage = edges.window.coverage
         interval = max((node.interval or 0 for node in status.items), default=0) or 10
         return View(
-            node=self._view.node,
+            node=self.view.node,
             uptime=uptime,
             window=float(WINDOW_S),
             rows=tuple(_row(edge) for edge in edges.items),
@@ -60,7 +62,7 @@ class Watch:
             coverage=coverage.share if coverage.node_seconds > 0 else None,
             lost=edges.lost,
             waiting=None if edges.items or status.ingest.batches else max(interval - uptime, 0.0),
-            notes=(*notes, *status.problems),
+            notes=(*notes, *(status.problems if uptime > _SETTLING_S else ())),
         )
 
     def _rate(self, total: int) -> float | None:

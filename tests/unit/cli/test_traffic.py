@@ -48,7 +48,7 @@ def test_before_the_first_interval_it_says_what_is_waited_for() -> None:
     ]
     assert body(replace(VIEW, rows=()), 80, 9) == ["No traffic in the last 5m; 4000 events seen so far."]
     assert body(View("vm", 0, 300, waiting=10), 80, 9) == [
-        "Waiting for the first interval: 10s to go, probes are starting so far."
+        "Waiting for the first interval: 10s to go, no event seen yet."
     ]
 
 
