@@ -17,8 +17,9 @@ HIDDEN = ("ssl", "_hashlib")
 
 
 def settle() -> None:
-    """Hide OpenSSL, one thread for linear algebra, one malloc arena. What is freed is used again at the next turn, so it
-    goes back only when ``give_back`` is called, or when there is much of it.
+    """Hide OpenSSL, one thread for linear algebra, one malloc arena.
+
+    What is freed is used again at the next turn, so it goes back only by ``give_back``, or when there is much of it.
 
     It does nothing about modules that are imported already.
     """

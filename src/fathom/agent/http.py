@@ -21,7 +21,6 @@ _LOG = logging.getLogger(__name__)
 MAX_HEAD = 8_192
 MAX_CONNECTIONS = 64
 _MAX_REQUESTS = 100
-_READ_S = 10.0
 _WRITE_S = 30.0
 _TEXT = "text/plain; charset=utf-8"
 _REQUEST = re.compile(r"([A-Z]{1,16}) ([!-~]{1,4096}) HTTP/1\.([01])", re.ASCII)
@@ -62,13 +61,17 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 class HttpServer:
     """Serves ``handler`` on ``host``:``port`` (0: any free one). ``hosts``: names that Host may hold besides
-    ``localhost`` and loopback addresses; when it listens beyond loopback, any address is allowed too.
+    ``localhost`` and loopback addresses; when it listens beyond loopback, any address is allowed too. A request must
+    come within ``read_s`` seconds.
 
     A context manager; ``port`` is the real one then. Raises OSError if the port is taken.
     """
 
-    def __init__(self, handler: Handler, host: str, port: int, hosts: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, handler: Handler, host: str, port: int, hosts: frozenset[str] = frozenset(), read_s: float = 10.0
+    ) -> None:
         self.port = port
+        self._read_s = read_s
         self._handler = handler
         self._host = host
         self._hosts = hosts | {"localhost"}
@@ -125,6 +128,8 @@ class HttpServer:
             except Refused as refused:
                 keep = False
                 response = Response(refused.status, f"{refused}\n".encode(), _TEXT)
+            except ConnectionError:
+                raise
             except Exception:
                 _LOG.exception("a request could not be answered; this is a defect")
                 keep, response = False, Response(500, b"this is a defect of the agent; see its log\n", _TEXT)
@@ -137,8 +142,10 @@ class HttpServer:
     async def _read(self, reader: asyncio.StreamReader) -> tuple[Request | None, bool]:
         """The next request (None: the client closed), and whether it wants the connection kept."""
         try:
-            async with asyncio.timeout(_READ_S):
+            async with asyncio.timeout(self._read_s):
                 head = await reader.readuntil(b"\r\n\r\n")
+        except TimeoutError as error:
+            raise Refused(408, f"no request came in {self._read_s:g} s") from error
         except asyncio.IncompleteReadError as error:
             if error.partial:
                 raise Refused(400, "the request ends in its head") from error
@@ -151,8 +158,11 @@ class HttpServer:
         if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
             raise Refused(400, "a request here has no body")
         self._check_host(headers.get("host"), minor)
-        parts = urlsplit(target)
-        values = parse_qs(parts.query, keep_blank_values=True, max_num_fields=32)
+        try:
+            parts = urlsplit(target)
+            values = parse_qs(parts.query, keep_blank_values=True, max_num_fields=32)
+        except ValueError as error:
+            raise Refused(400, "the target makes no sense") from error
         request = Request(method, unquote(parts.path), {name: value[-1] for name, value in values.items()}, headers)
         return request, minor == "1" and headers.get("connection", "").lower() != "close"
 

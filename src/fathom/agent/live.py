@@ -35,7 +35,7 @@ class Subscriber:
 
     def put(self, events: list[Event], missed: int = 0) -> None:
         """Queue ``events`` as far as there is room; ``missed`` more came that nobody rendered."""
-        if self._missing and self._events and len(self._events) < self.limit:
+        if self._missing and self.room:
             self._events.append(self._told())
         fitting = events[: self.room]
         self._events.extend(fitting)

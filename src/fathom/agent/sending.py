@@ -130,8 +130,6 @@ class Sender:
         """Count a draft as lost. Losses in it are told later all the same; its stretches stay unclaimed."""
         self.given_up[reason] = self.given_up.get(reason, 0) + draft.facts.size
         facts = draft.facts
-        if len(self._losses) > _MANY_LOSSES:
-            self._losses = _joined(self._losses)
         self._losses += draft.losses
         if facts.size:
             self._losses.append(
@@ -146,6 +144,8 @@ class Sender:
                     bytes_received=int(facts["bytes_received"].sum()),
                 )
             )
+        if len(self._losses) > _MANY_LOSSES:
+            self._losses = _joined(self._losses)
 
 
 def _joined(losses: list[Loss]) -> list[Loss]:

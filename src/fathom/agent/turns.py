@@ -74,7 +74,7 @@ class Turns:
         self._bucket = self.reducer.bucket(start.wall_ns)
         self._told: dict[str, Dropped] = {}
         self._every_ns: dict[str, int] = {}
-        self._due_ns = {name: start.monotonic_ns + settings.interval_s * _NS for name in AGGREGATING}
+        self._due_ns = dict.fromkeys(AGGREGATING, start.monotonic_ns + settings.interval_s * _NS)
         self._snapshot_ns = start.monotonic_ns - settings.sockets_interval_s * _NS
 
     def turn(self, now: Clock, *, last: bool = False) -> Draft | None:

@@ -21,7 +21,8 @@ def opaque(rows: Rows) -> Rows:
 
 def take(rows: Rows, which: npt.NDArray[Any]) -> Rows:
     """A copy of the rows at ``which`` (a mask, or row numbers)."""
-    return opaque(rows)[which].view(rows.dtype)
+    taken: Rows = opaque(rows)[which].view(rows.dtype)
+    return taken
 
 
 def joined(parts: Sequence[Rows], dtype: np.dtype[np.void]) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -134,7 +135,7 @@ async def test_a_step_of_the_wall_clock_neither_doubles_nor_loses(world: Callabl
     assert total(w, "bytes_sent") == shown
     assert w.agent.turns.wall.steps == 1
     stretches = contiguous(w)
-    for before, after in zip(stretches, stretches[1:], strict=False):
+    for before, after in pairwise(stretches):
         assert after.start_ns > before.end_ns
     claimed = sum(s.end_ns - s.start_ns for s in stretches)
     assert claimed <= 40 * NS
