@@ -16,19 +16,31 @@ def _filters(function: F) -> F:
     """The filters that edges and workloads share, named as in REST."""
     for option in (
         click.option("--cursor", metavar="TEXT", help="Go on where the last answer ended (its `more` line)."),
-        click.option("--limit", metavar="N", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Rows at most."),
-        click.option("--verdict", type=click.Choice(["forwarded", "failed", "dropped", "unknown"]), help="What became of it."),
-        click.option("--direction", type=click.Choice(["egress", "ingress", "unknown"]), help="Who opened it, seen from the workload."),
+        click.option(
+            "--limit", metavar="N", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Rows at most."
+        ),
+        click.option(
+            "--verdict", type=click.Choice(["forwarded", "failed", "dropped", "unknown"]), help="What became of it."
+        ),
+        click.option(
+            "--direction",
+            type=click.Choice(["egress", "ingress", "unknown"]),
+            help="Who opened it, seen from the workload.",
+        ),
         click.option("--port", metavar="N", type=click.IntRange(0, 65_535), help="The server's port."),
         click.option("--protocol", metavar="NAME", help="TCP, UDP, ICMP, ICMPv6, or a number."),
         click.option("--peer", metavar="NAME", help="The other side: a name (* stands for any text), address or CIDR."),
         click.option("--workload", metavar="NAME", help="name or kind/name; * stands for any text."),
         click.option("--until", type=Moment(), metavar="TIME", help="End of the window. Default: now."),
         click.option(
-            "--since", type=Moment(), default="5m", show_default=True, metavar="TIME",
+            "--since",
+            type=Moment(),
+            default="5m",
+            show_default=True,
+            metavar="TIME",
             help="Start of the window: a duration ago (5m) or RFC 3339.",
         ),
-    ):  # fmt: skip
+    ):
         function = option(function)
     return function
 

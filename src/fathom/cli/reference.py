@@ -50,7 +50,8 @@ def _prose(text: str) -> str:
     blocks = []
     for block in re.split(r"\n\s*\n", text.strip()):
         if "\b" in block:
-            blocks.append("```\n" + block.replace("\b", "").strip() + "\n```")
+            lines = (line.strip() for line in block.replace("\b", "").strip().splitlines())
+            blocks.append("\n".join(("```", *lines, "```")))
         else:
             blocks.append(" ".join(line.strip() for line in block.splitlines()))
     return "\n\n".join(blocks) + "\n"
