@@ -37,10 +37,13 @@ static __always_inline struct sock *socket_of(struct file *file)
 
 static __always_inline void own(struct tcp_event *e, struct task_struct *task)
 {
+	__u64 half[2];
+
 	e->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	e->pid = BPF_CORE_READ(task, tgid);
 	e->owner_source = TCP_EVENT_OWNER_SOURCE_TASK_FILE;
-	BPF_CORE_READ_INTO(&e->comm, task, group_leader, comm);
+	BPF_CORE_READ_INTO(&half, task, group_leader, comm);
+	put_comm(&e->comm, half[0], half[1]);
 }
 
 static __always_inline void put_place(struct tcp_event *e, struct sock *sk)

@@ -55,20 +55,21 @@ static __always_inline cgroup_t socket_cgroup(const struct sock *sk)
 static __always_inline bool own(struct tcp_event *e, enum_t source)
 {
 	struct task_struct *task, *leader;
+	__u64 half[2];
 
 	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)) {
 		task = bpf_get_current_task_btf();
 		if (task->flags & PF_KTHREAD)
 			return false;
 		leader = task->group_leader;
-		((__u64 *)&e->comm)[0] = *(__u64 *)&leader->comm[0];
-		((__u64 *)&e->comm)[1] = *(__u64 *)&leader->comm[8];
+		put_comm(&e->comm, *(__u64 *)&leader->comm[0], *(__u64 *)&leader->comm[8]);
 	} else {
 		task = (void *)bpf_get_current_task();
 		if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
 			return false;
 		leader = BPF_CORE_READ(task, group_leader);
-		bpf_core_read(&e->comm, sizeof(e->comm), &leader->comm);
+		bpf_core_read(half, sizeof(half), &leader->comm);
+		put_comm(&e->comm, half[0], half[1]);
 	}
 	e->cgroup = bpf_get_current_cgroup_id();
 	e->pid = bpf_get_current_pid_tgid() >> 32;

@@ -123,6 +123,22 @@ static __always_inline void overflowed(void)
 	bpf_map_update_elem(&tcp_overflowed, &zero, &one, BPF_ANY);
 }
 
+/* What is behind the first zero byte may be the rest of an older name. */
+static __always_inline __u64 up_to_nul(__u64 word)
+{
+	__u64 zeros = (word - 0x0101010101010101) & ~word & 0x8080808080808080;
+
+	return zeros ? word & (((zeros & -zeros) >> 7) - 1) : word;
+}
+
+static __always_inline void put_comm(comm_t *to, __u64 first, __u64 second)
+{
+	__u64 *half = (__u64 *)to;
+
+	half[0] = up_to_nul(first);
+	half[1] = half[0] == first && first >> 56 ? up_to_nul(second) : 0;
+}
+
 /* Nothing better can be learned. */
 static __always_inline bool owner_known(const struct tcp_event *e)
 {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,19 +35,27 @@ UNITS = {
     "packets_t": "packets",
 }
 
+_DOC = "doc:"
 _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT = range(1, 12)
 _FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(12, 20)
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a struct: ``offset`` and ``size`` in bytes, ``unit`` as in ``UNITS`` (``""`` where it has none)."""
+    """One field of a struct: ``offset`` and ``size`` in bytes, ``unit`` as in ``UNITS`` (``""`` where it has none), and
+    what the C code says of it (``DOC``)."""
 
     name: str
     offset: int
     size: int
     unit: str
     typedef: str
+    doc: str = ""
+
+    @property
+    def padding(self) -> bool:
+        """Nothing is in it; it keeps the layout free of holes."""
+        return self.name.startswith("pad")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,7 @@ class Struct:
     size: int
     fields: tuple[Field, ...]
     dtype: np.dtype[np.void]
+    doc: str = ""
 
     @property
     def holes(self) -> tuple[tuple[int, int], ...]:
@@ -112,9 +122,9 @@ class Btf:
 
     def struct(self, name: str) -> Struct:
         """The struct ``name`` with its dtype. Raises UsageError if it is absent or has bit fields."""
-        for found in self._types:
+        for index, found in enumerate(self._types):
             if found.kind == _STRUCT and found.name == name:
-                return self._struct(found)
+                return self._struct(found, index)
         raise UsageError(f"{self.name}: its BTF has no struct {name}", do="anchor it with RING or BOUNDED")
 
     def enum(self, name: str) -> dict[int, str]:
@@ -137,22 +147,32 @@ class Btf:
                         return packed >> 32, packed & 0xFFFFFFFF
         raise UsageError(f"{self.name}: no global {variable} in {section}")
 
-    def _struct(self, found: _Type) -> Struct:
+    def _docs(self, struct: int) -> dict[int, str]:
+        """What DOC says of the struct (-1) and of its members by number."""
+        return {
+            found.members[0][1]: found.name.removeprefix(_DOC)
+            for found in self._types
+            if found.kind == _DECL_TAG and found.value == struct and found.name.startswith(_DOC)
+        }
+
+    def _struct(self, found: _Type, index: int) -> Struct:
         if found.bitfields:
             raise UsageError(f"{self.name}: struct {found.name} has bit fields")
+        docs = self._docs(index)
         fields, formats = [], []
-        for name, type_id, bits in found.members:
+        for number, (name, type_id, bits) in enumerate(found.members):
             typedef = self._typedef(type_id)
             dtype = self._dtype(type_id)
             formats.append(dtype)
-            fields.append(Field(name, bits // 8, dtype.itemsize, UNITS.get(typedef, ""), typedef))
-        layout = {
+            unit = UNITS.get(typedef, "")
+            fields.append(Field(name, bits // 8, dtype.itemsize, unit, typedef, docs.get(number, "")))
+        layout: Any = {
             "names": [f.name for f in fields],
             "formats": formats,
             "offsets": [f.offset for f in fields],
             "itemsize": found.value,
         }
-        return Struct(found.name, found.value, tuple(fields), np.dtype(layout))
+        return Struct(found.name, found.value, tuple(fields), np.dtype(layout), docs.get(-1, ""))
 
     def _typedef(self, type_id: int) -> str:
         found = self._types[type_id]
@@ -160,7 +180,7 @@ class Btf:
             found = self._types[found.value]
         return found.name if found.kind == _TYPEDEF else ""
 
-    def _dtype(self, type_id: int) -> np.dtype:  # type: ignore[type-arg]
+    def _dtype(self, type_id: int) -> np.dtype[Any]:
         found = self._types[type_id]
         if found.kind == _TYPEDEF and found.name == "comm_t":
             return np.dtype("S16")
@@ -177,7 +197,7 @@ class Btf:
         if found.kind == _ARRAY:
             return np.dtype((self._dtype(found.array[0]), (found.array[1],)))
         if found.kind == _STRUCT:
-            return self._struct(found).dtype
+            return self._struct(found, type_id).dtype
         raise UsageError(f"{self.name}: type {found.name or type_id} of kind {found.kind} has no dtype")
 
 
@@ -237,7 +257,10 @@ def _parse(blob: bytes) -> list[_Type]:
             at += 8 * count
         elif kind == _ENUM64:
             at += 12 * count
-        elif kind in (_VAR, _DECL_TAG):
+        elif kind == _DECL_TAG:
+            members.append(("", struct.unpack_from("<i", blob, at)[0], 0))
+            at += 4
+        elif kind == _VAR:
             at += 4
         elif kind > _ENUM64 or kind == 0:
             raise ValueError(f"unknown kind {kind}")

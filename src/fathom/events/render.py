@@ -1,12 +1,12 @@
 """Raw records as JSON-ready dicts, for a person or a program that asked: trace, events, the live stream.
 
 Base units (seconds, bytes, counts); times are RFC 3339 in UTC; addresses are text, v4-mapped as IPv4; enums are words.
-Columns are converted whole, so that a record costs a microsecond or two, and nothing is rendered that nobody asked for.
+Which fields there are is the catalogue's. Columns are converted whole, so that a record costs some microseconds, and
+nothing is rendered that nobody asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import IPv6Address
 from typing import Any
@@ -16,18 +16,15 @@ import numpy.typing as npt
 
 from fathom.errors import UsageError
 from fathom.events.batches import Clock
-from fathom.events.observations import Direction, OwnerSource, Reason
+from fathom.events.catalogue import FLAG, KINDS, MOMENT, PROTOCOLS, SECONDS, TEXT, WORD, Kind, Shown
 
 Records = npt.NDArray[np.void]
 Column = list[Any]
 
-_PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP", 136: "UDPLite"}
-_TCP_EVENTS = {1: "established", 2: "closed", 3: "failed", 4: "open"}
-
 
 def protocol_name(number: int) -> str:
     """``TCP``, ``UDP``, ``ICMP``, ``ICMPv6``, ``SCTP``, ``UDPLite``, or the IP protocol number as text (IANA)."""
-    return _PROTOCOLS.get(number, str(number))
+    return PROTOCOLS.get(number, str(number))
 
 
 def address_text(octets: bytes) -> str:
@@ -46,80 +43,45 @@ def moments(ns: npt.NDArray[Any], clock: Clock) -> list[str]:
 
 
 def to_dicts(records: Records, kind: str, clock: Clock) -> list[dict[str, Any]]:
-    """One dict a record of the probe ``kind``. Raises UsageError if no such kind is known."""
-    if kind not in _KINDS:
-        raise UsageError(f"unknown kind of event {kind!r}", do=f"use one of: {', '.join(_KINDS)}")
-    columns: dict[str, Column] = {"time": moments(records["time"], clock), "kind": [kind] * len(records)}
-    columns |= _KINDS[kind](records)
-    columns |= _ends(records) | _owner(records)
+    """One dict a record of ``kind``; a length of time that was not measured is None. Raises UsageError if unknown."""
+    known = KINDS.get(kind)
+    if known is None:
+        raise UsageError(f"unknown kind of event {kind!r}", do=f"use one of: {', '.join(KINDS)}")
+    columns: dict[str, Column] = {name: [value] * len(records) for name, value in known.same.items()}
+    for shown in known.shown:
+        columns[shown.name] = _column(records[shown.field], shown, known, clock)
     names = tuple(columns)
     return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _words(records: Records, name: str, words: type[Direction] | type[Reason] | type[OwnerSource]) -> Column:
-    table = {int(word): word.name.lower() for word in words}
-    return [table.get(value, str(value)) for value in records[name].tolist()]
+def _column(values: npt.NDArray[Any], shown: Shown, kind: Kind, clock: Clock) -> Column:
+    if shown.form == MOMENT:
+        return moments(values, clock)
+    if shown.form == SECONDS:
+        return [value / shown.per if value else None for value in values.tolist()]
+    if shown.form == WORD:
+        words = kind.words[shown.field]
+        return [words.get(value, str(value)) for value in values.tolist()]
+    if shown.form == FLAG:
+        return [bool(value) for value in values.tolist()]
+    if shown.form == TEXT:
+        return _texts(values)
+    column: Column = values.tolist()
+    return column
 
 
-def _seconds(values: npt.NDArray[Any], scale: float) -> Column:
-    return [value * scale if value else None for value in values.tolist()]
-
-
-def _ends(records: Records) -> dict[str, Column]:
-    cache: dict[bytes, str] = {}
-    columns: dict[str, Column] = {}
-    for end in ("local", "remote"):
-        raw = records[end].tobytes()
-        texts = []
-        for at in range(0, len(raw), 16):
-            octets = raw[at : at + 16]
-            text = cache.get(octets)
-            if text is None:
-                text = cache[octets] = address_text(octets)
-            texts.append(text)
-        columns[f"{end}_address"] = texts
-        columns[f"{end}_port"] = records[f"{end}_port"].tolist()
-    return columns
-
-
-def _owner(records: Records) -> dict[str, Column]:
-    return {
-        "pid": records["pid"].tolist(),
-        "comm": [comm.decode(errors="replace") for comm in records["comm"].tolist()],
-        "owner_source": _words(records, "owner_source", OwnerSource),
-        "cgroup": records["cgroup"].tolist(),
-        "netns": records["netns"].tolist(),
-    }
-
-
-def _tcp(records: Records) -> dict[str, Column]:
-    return {
-        "event": [_TCP_EVENTS.get(kind, str(kind)) for kind in records["kind"].tolist()],
-        "direction": _words(records, "direction", Direction),
-        "protocol": ["TCP"] * len(records),
-        "reason": ["" if reason == "none" else reason for reason in _words(records, "reason", Reason)],
-        "latency": _seconds(records["latency"], 1e-9),
-        "duration": _seconds(records["duration"], 1e-9),
-        "bytes_sent": records["bytes_sent"].tolist(),
-        "bytes_received": records["bytes_received"].tolist(),
-        "packets_sent": records["packets_sent"].tolist(),
-        "packets_received": records["packets_received"].tolist(),
-        "retransmits": records["retransmits"].tolist(),
-        "srtt": _seconds(records["srtt"], 1e-6),
-        "connection": [f"{socket:x}" for socket in records["socket"].tolist()],
-    }
-
-
-def _flow(records: Records) -> dict[str, Column]:
-    return {
-        "event": ["flow"] * len(records),
-        "direction": _words(records, "direction", Direction),
-        "protocol": [protocol_name(number) for number in records["protocol"].tolist()],
-        "bytes_sent": records["bytes_sent"].tolist(),
-        "bytes_received": records["bytes_received"].tolist(),
-        "packets_sent": records["packets_sent"].tolist(),
-        "packets_received": records["packets_received"].tolist(),
-    }
-
-
-_KINDS: dict[str, Callable[[Records], dict[str, Column]]] = {"tcp": _tcp, "flow": _flow}
+def _texts(values: npt.NDArray[Any]) -> Column:
+    """Of addresses (``V16``), of names (``S16``), of ids (integers, as hexadecimal, which JSON readers keep exact)."""
+    if values.dtype.kind == "S":
+        return [name.decode(errors="replace") for name in values.tolist()]
+    if values.dtype.kind != "V":
+        return [f"{value:x}" for value in values.tolist()]
+    known: dict[bytes, str] = {}
+    raw, texts = values.tobytes(), []
+    for at in range(0, len(raw), 16):
+        octets = raw[at : at + 16]
+        text = known.get(octets)
+        if text is None:
+            text = known[octets] = address_text(octets)
+        texts.append(text)
+    return texts

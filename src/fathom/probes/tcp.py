@@ -49,9 +49,7 @@ class TcpProbe:
 
     def _load(self, settings: ProbeSettings) -> None:
         sized = {"tcp_sockets": settings.tcp_sockets_here}
-        self._object = self._stack.enter_context(
-            Spec.of("tcp").sized(tcp_events=settings.ring_bytes, **sized).load()
-        )
+        self._object = self._stack.enter_context(Spec.of("tcp").sized(tcp_events=settings.ring_bytes, **sized).load())
         btf = self._object.btf
         self.record = btf.struct("tcp_event").dtype
         refused, word = btf.struct("refused").dtype, np.dtype("<u4")
