@@ -14,7 +14,8 @@ NS = 1_000_000_000
 
 
 def event(at_ns: int, **fields: Any) -> dict[str, Any]:
-    return {"time": text_ns(at_ns), "kind": "tcp", **fields}
+    """An event as agents render it: its time is cut to microseconds."""
+    return {"time": text_ns(at_ns)[:-4] + "Z", "kind": "tcp", **fields}
 
 
 class Agent:
@@ -96,10 +97,10 @@ async def test_a_node_that_refuses_is_named_with_its_words(world: Any) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 7, 100])
-async def test_pages_hold_every_event_once_even_at_equal_times(world: Any, limit: int) -> None:
+async def test_pages_hold_every_event_once_even_those_of_one_microsecond(world: Any, limit: int) -> None:
     base = world.now * NS - 10 * NS
-    world.hub.connect(world.state("n1"), Agent(base, base, base, base + 1, base + 5, base + 5))
-    world.hub.connect(world.state("n2"), Agent(base, base + 5, base + 5, base + 9))
+    world.hub.connect(world.state("n1"), Agent(base, base, base + 7, base + 999, base + 5_000, base + 5_001))
+    world.hub.connect(world.state("n2"), Agent(base + 3, base + 5_002, base + 5_999, base + 9_000))
     found: list[tuple[str, int]] = []
     cursor, pages = "", 0
     while True:

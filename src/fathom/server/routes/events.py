@@ -1,6 +1,6 @@
 """Recent raw events, which stay on the nodes: they are asked when somebody asks, and who does not answer is named.
 
-A page's cursor is a moment: the time of its last event, and how many events of exactly that time were given already.
+A page's cursor is a moment: the microsecond of its last event, and how many events of that microsecond were given.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from fathom.server.filters import EventsAsked
 from fathom.server.times import NS, moment_ns, text_ns
 from fathom.store.interface import Window
 
+#: What an event's time is cut to (``fathom.events.render``): a node may hold several events of one such moment.
+_MOMENT_NS = 1_000
 router = APIRouter(prefix="/api/v1", tags=["events"])
 
 
@@ -95,16 +97,16 @@ def _merge(said: Answers) -> tuple[list[tuple[int, dict[str, Any]]], list[Events
 
 
 def _time_ns(event: dict[str, Any]) -> int:
-    """Epoch nanoseconds of an event; 0, which comes last, if it has no time."""
+    """Epoch nanoseconds of the moment of an event; 0, which comes last, if it has no time."""
     try:
-        return moment_ns(str(event.get("time", "")), 0)
+        return moment_ns(str(event.get("time", "")), 0) // _MOMENT_NS * _MOMENT_NS
     except UsageError:
         return 0
 
 
 def _seal(place: Place, given: list[tuple[int, dict[str, Any]]]) -> str:
     last = given[-1][0]
-    next_place = Place(place.since_ns, last + 1, sum(time == last for time, _ in given))
+    next_place = Place(place.since_ns, last + _MOMENT_NS, sum(time == last for time, _ in given))
     return base64.urlsafe_b64encode(msgspec.json.encode(next_place)).decode().rstrip("=")
 
 
