@@ -9,6 +9,7 @@ import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 
 import msgspec
@@ -40,6 +41,16 @@ _NS = 1_000_000_000
 _NOTHING = [0] * len(COUNTERS)
 
 
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """That a batch was heard about a day; ``counts`` on its first day."""
+
+    name: BatchId
+    day: int
+    last_seen: int
+    counts: bool
+
+
 class _Total:
     """Counters of one thing inside a window."""
 
@@ -65,9 +76,11 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._edges: dict[int, Edge] = {}
         self._facts: list[tuple[int, int, list[int]]] = []  # edge, bucket, counters
-        self._losses: list[tuple[str, Loss]] = []
+        self._losses: list[tuple[str, Loss, bool]] = []  # node, loss, whether the store refused it
         self._observed: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        self._ledger: dict[BatchId, tuple[int, int]] = {}
+        self._ledger: set[tuple[int, BatchId]] = set()  # what of which day is here; goes with its day
+        self._refused: set[BatchId] = set()
+        self._reports: list[_Report] = []
         self._rolled: set[int] = set()
         self._first_seen: dict[str, int] = {}
         self._floor_day = self._floor_hour = 0
@@ -77,8 +90,6 @@ class MemoryStore:
         """See ``Store.write``."""
         table = parts.check(batch)
         with self._lock:
-            if batch.id in self._ledger:
-                return False
             newest = max((bucket for _, bucket, _ in self._facts), default=0) // SECONDS_PER_DAY
             now = int(self._clock())
             end_s = max(now, (newest + 1) * SECONDS_PER_DAY) + SECONDS_PER_DAY
@@ -87,8 +98,16 @@ class MemoryStore:
             self._admit(batch, {int(e) for e in facts[:, 0]})
             absent = facts[[int(e) not in self._edges for e in facts[:, 0]], 0]
             split, late = parts.split(batch, facts, limits, absent)
-            self._keep(batch, split, refused + late)
-        return True
+            wall_s = min(max(batch.clock.wall_ns // _NS, limits.floor_day * SECONDS_PER_DAY), end_s - 1)
+            self._see(batch.id, split, wall_s)
+            new = bool(refused + late) and batch.id not in self._refused
+            if new:
+                self._refused.add(batch.id)
+                self._losses += [(batch.id.node, loss, True) for loss in refused + late]
+            for day in split.keys() - {day for day, name in self._ledger if name == batch.id}:
+                self._keep(batch.id, day, split[day])
+                new = True
+        return new
 
     def _admit(self, batch: Batch, used: set[int]) -> None:
         new = {edge.id: edge for edge in batch.edges if edge.id not in self._edges}
@@ -100,32 +119,36 @@ class MemoryStore:
         self._edges.update(list(new.items())[:room])
         self._homeless |= new.keys() - self._edges.keys()
 
-    def _keep(self, batch: Batch, split: dict[int, parts.Part], refused: list[Loss]) -> None:
-        node = batch.id.node
-        wall_s = batch.clock.wall_ns // _NS
+    def _see(self, name: BatchId, split: dict[int, parts.Part], wall_s: int) -> None:
         seen = [s for s in (part.seen() for part in split.values()) if s] or [(wall_s, wall_s)]
-        self._ledger[batch.id] = min(s[0] for s in seen), max(s[1] for s in seen)
-        self._first_seen[node] = min(self._first_seen.get(node, seen[0][0]), *(s[0] for s in seen))
-        self._losses += [(node, loss) for loss in refused]
-        for part in split.values():
-            self._losses += [(node, loss) for loss in part.losses]
-            self._observed[node] += [(o.start_ns, o.end_ns) for o in part.observed]
-            for edge, bucket, *counters in part.facts.tolist():
-                self._facts.append((edge, bucket, counters))
-                self._rolled.discard(bucket // SECONDS_PER_HOUR)
+        first, last = min(s[0] for s in seen), max(s[1] for s in seen)
+        self._first_seen[name.node] = min(self._first_seen.get(name.node, first), first)
+        for day in split.keys() - {day for day, known in self._ledger if known == name}:
+            self._reports.append(_Report(name, day, (split[day].seen() or (first, last))[1], day == min(split)))
 
-    def _inside(self, window: Window) -> Iterable[tuple[int, int, list[int], bool]]:
-        """Facts inside the window: edge, bucket, counters, and whether only their hour is left of them."""
+    def _keep(self, name: BatchId, day: int, part: parts.Part) -> None:
+        self._ledger.add((day, name))
+        self._losses += [(name.node, loss, False) for loss in part.losses]
+        self._observed[name.node] += [(o.start_ns, o.end_ns) for o in part.observed]
+        for edge, bucket, *counters in part.facts.tolist():
+            self._facts.append((edge, bucket, counters))
+            self._rolled.discard(bucket // SECONDS_PER_HOUR)
+
+    def _time(self, bucket: int) -> int:
+        """When something counts: at its time, or where only the hour is left of it, at the hour's start."""
+        gone = bucket < self._floor_day * SECONDS_PER_DAY
+        return bucket - bucket % SECONDS_PER_HOUR if gone else bucket
+
+    def _inside(self, window: Window) -> Iterable[tuple[int, int, list[int]]]:
+        """Facts inside the window: edge, bucket, counters."""
         for edge, bucket, counters in self._facts:
-            hour = bucket // SECONDS_PER_HOUR
-            gone = bucket < self._floor_day * SECONDS_PER_DAY
-            time = hour * SECONDS_PER_HOUR if gone else bucket
-            if hour >= self._floor_hour and window.since_s <= time < window.until_s:
-                yield edge, bucket, counters, gone
+            kept = bucket // SECONDS_PER_HOUR >= self._floor_hour
+            if kept and window.since_s <= self._time(bucket) < window.until_s:
+                yield edge, bucket, counters
 
     def _totals(self, query: EdgeQuery) -> dict[int, _Total]:
         totals: dict[int, _Total] = defaultdict(_Total)
-        for edge, bucket, counters, _ in self._inside(query.window):
+        for edge, bucket, counters in self._inside(query.window):
             if edge in self._edges and _selects(query, self._edges[edge]):
                 totals[edge].add(bucket, counters)
         return totals
@@ -151,7 +174,7 @@ class MemoryStore:
         with self._lock:
             totals: dict[Workload, _Total] = defaultdict(_Total)
             members: dict[Workload, set[int]] = defaultdict(set)
-            for edge, bucket, counters, _ in self._inside(query.window):
+            for edge, bucket, counters in self._inside(query.window):
                 if edge in self._edges and _selects(query, self._edges[edge]):
                     who = _whole(self._edges[edge].workload)
                     totals[who].add(bucket, counters)
@@ -191,8 +214,8 @@ class MemoryStore:
             raise UsageError(f"a step of {step_s} s gives no series, or one of more than {MAX_POINTS} points")
         points: dict[int, _Total] = defaultdict(_Total)
         with self._lock:
-            for edge, bucket, counters, gone in self._inside(window):
-                time = bucket // SECONDS_PER_HOUR * SECONDS_PER_HOUR if gone else bucket
+            for edge, bucket, counters in self._inside(window):
+                time = self._time(bucket)
                 if edge == edge_id:
                     points[time - time % step_s].add(bucket, counters)
         return [SeriesPoint(time, to_sums(points[time].counters)) for time in sorted(points)]
@@ -200,14 +223,26 @@ class MemoryStore:
     def coverage(self, window: Window, *, grace_s: int = 0) -> Coverage:
         """See ``Store.coverage``."""
         with self._lock:
-            return coverage(window, self._first_seen, self._observed, grace_s)
+            observed = {node: list(self._seconds(stretches, window)) for node, stretches in self._observed.items()}
+            return coverage(window, self._first_seen, observed, grace_s)
+
+    def _seconds(self, stretches: Iterable[tuple[int, int]], window: Window) -> Iterable[tuple[int, int]]:
+        """Stretches cut into hours, without the hours that are gone or count to what is before the window."""
+        hour_ns = SECONDS_PER_HOUR * _NS
+        for start, end in stretches:
+            for hour in range(start // hour_ns, -(-end // hour_ns)):
+                day_is_gone = hour * SECONDS_PER_HOUR < self._floor_day * SECONDS_PER_DAY
+                if hour < self._floor_hour or (day_is_gone and hour * SECONDS_PER_HOUR < window.since_s):
+                    continue
+                yield max(start, hour * hour_ns), min(end, (hour + 1) * hour_ns)
 
     def losses(self, window: Window) -> list[LossRow]:
         """See ``Store.losses``."""
         totals: dict[tuple[str, str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         with self._lock:
-            for node, loss in self._losses:
-                if window.since_s <= loss.bucket < window.until_s:
+            for node, loss, refused in self._losses:
+                time = loss.bucket if refused else self._time(loss.bucket)
+                if window.since_s <= time < window.until_s:
                     key = (loss.hop, loss.probe, loss.reason, node)
                     counts = (loss.count, loss.packets, loss.bytes_sent, loss.bytes_received)
                     totals[key] = [a + b for a, b in zip(totals[key], counts, strict=True)]
@@ -217,9 +252,10 @@ class MemoryStore:
         """See ``Store.nodes``."""
         rows = []
         for node in sorted(self._first_seen):
-            reports = [(seen[1], name.boot) for name, seen in self._ledger.items() if name.node == node]
-            last, boot = max(reports)
-            rows.append(NodeRow(node, boot, self._first_seen[node], last, len(reports)))
+            mine = [report for report in self._reports if report.name.node == node]
+            last, boot = max((report.last_seen, report.name.boot) for report in mine)
+            held = sum(report.counts for report in mine if report.day >= self._floor_day)
+            rows.append(NodeRow(node, boot, self._first_seen[node], last, held))
         return rows
 
     def due(self, now_s: int) -> list[int]:
@@ -237,7 +273,18 @@ class MemoryStore:
             self._floor_day = max(self._floor_day, epoch_s // SECONDS_PER_DAY)
             first_s = min(epoch_s if hours_before_s is None else hours_before_s, self._floor_day * SECONDS_PER_DAY)
             self._floor_hour = max(self._floor_hour, first_s // SECONDS_PER_HOUR)
-            self._losses = [(n, m) for n, m in self._losses if m.bucket // SECONDS_PER_HOUR >= self._floor_hour]
+            self._ledger = {(day, name) for day, name in self._ledger if day >= self._floor_day}
+            hour = first_s // SECONDS_PER_HOUR
+            self._losses = [row for row in self._losses if row[1].bucket // SECONDS_PER_HOUR >= hour]
+            self._forget_nodes(min(hour // 24, int(self._clock()) // SECONDS_PER_DAY - 1))
+
+    def _forget_nodes(self, first_day: int) -> None:
+        for node in list(self._first_seen):
+            mine = [report for report in self._reports if report.name.node == node]
+            gone = all(report.day < self._floor_day for report in mine)
+            if gone and max(report.last_seen for report in mine) < first_day * SECONDS_PER_DAY:
+                del self._first_seen[node]
+                self._reports = [report for report in self._reports if report.name.node != node]
 
     def health(self) -> StoreHealth:
         """See ``Store.health``."""

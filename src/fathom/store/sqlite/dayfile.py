@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +14,7 @@ from fathom.store import schema
 from fathom.store.columns import COUNTERS, MERGED_LIST
 from fathom.store.interface import SECONDS_PER_HOUR
 from fathom.store.parts import Matrix, Part
-from fathom.store.sqlite.files import connect, transaction, translated
+from fathom.store.sqlite.files import connect, delete, transaction, translated
 from fathom.store.stretches import TOLERANCE_NS, merge
 
 _NS = 1_000_000_000
@@ -27,8 +28,9 @@ _ADD_LOSS = (
     " bytes_sent = bytes_sent + excluded.bytes_sent, bytes_received = bytes_received + excluded.bytes_received"
 )
 _ADD_REPORT = (
-    "INSERT INTO reports VALUES(?, ?, ?, ?, 1) ON CONFLICT(node, boot) DO UPDATE SET batches = batches + 1,"
-    " first_seen = MIN(first_seen, excluded.first_seen), last_seen = MAX(last_seen, excluded.last_seen)"
+    "INSERT INTO reports VALUES(?, ?, ?, ?, ?) ON CONFLICT(node, boot) DO UPDATE SET"
+    " batches = batches + excluded.batches, first_seen = MIN(first_seen, excluded.first_seen),"
+    " last_seen = MAX(last_seen, excluded.last_seen)"
 )
 
 
@@ -44,12 +46,23 @@ def add_losses(connection: sqlite3.Connection, table: str, node: str, losses: It
     connection.executemany(_ADD_LOSS.format(table=table), rows)
 
 
+def _make(path: Path, now_s: int, synchronous: str) -> None:
+    """A new file appears with its tables in it: readers open whatever day they see in the directory."""
+    fresh = path.with_name(path.name + ".new")
+    delete(fresh)  # of a server that was killed here
+    with contextlib.closing(connect(fresh, "rw", synchronous=synchronous)) as connection:
+        schema.prepare(connection, ("day",), now_s)
+    fresh.rename(path)
+
+
 class DayFile:
     """The file of one day, open for writing by one at a time."""
 
     def __init__(self, path: Path, now_s: int, synchronous: str) -> None:
         self.path = path
         with translated(path):
+            if not path.exists():
+                _make(path, now_s, synchronous)
             self._connection = connect(path, "rw", synchronous=synchronous)
             try:
                 schema.prepare(self._connection, ("day",), now_s)
@@ -57,8 +70,10 @@ class DayFile:
                 self._connection.close()
                 raise
 
-    def write(self, name: BatchId, part: Part, seen: tuple[int, int]) -> bool:
-        """Keep the part of batch ``name``; False if it is there already. ``seen``: first and last second of the batch.
+    def write(self, name: BatchId, part: Part, seen: tuple[int, int], *, first: bool) -> bool:
+        """Keep the part of batch ``name``; False if it is there already.
+
+        ``seen``: first and last second of the batch; ``first``: this is its first day, which counts the batch.
 
         Raises StoreBusy if it could not be written now, DamagedFile if the file is damaged.
         """
@@ -73,7 +88,7 @@ class DayFile:
                 add_losses(connection, "losses", name.node, part.losses)
                 for stretch in part.observed:
                     self._observe(name.node, stretch)
-                connection.execute(_ADD_REPORT, (name.node, name.boot, *(part.seen() or seen)))
+                connection.execute(_ADD_REPORT, (name.node, name.boot, *(part.seen() or seen), int(first)))
                 connection.executemany(
                     "INSERT INTO hours VALUES(?, 1) ON CONFLICT(hour) DO UPDATE SET revision = revision + 1",
                     [(hour,) for hour in part.hours()],

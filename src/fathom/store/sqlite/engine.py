@@ -169,8 +169,9 @@ class SqliteStore:
                     f"facts of {batch.id.node} were refused and counted as lost: "
                     + ", ".join(f"{loss.count} {loss.reason}" for loss in refused)
                 )
-        for day in sorted(split):
-            new |= self._day(day).write(batch.id, split[day], span)
+        days = sorted(split)
+        for day in days:
+            new |= self._day(day).write(batch.id, split[day], span, first=day == days[0])
         return new
 
     def _day(self, day: int) -> DayFile:
@@ -247,7 +248,7 @@ class SqliteStore:
 
     def _reporting(self) -> set[str]:
         with contextlib.closing(View(self._layout)) as view:
-            return {row.node for row in view.nodes() if row.batches}
+            return view.reporting()
 
     # Questions
 
@@ -386,6 +387,7 @@ class SqliteStore:
             " roll-ups made of it still answer"
         )
         self._writer().unregister([day])
+        self._writer().outdate(range(day * HOURS_PER_DAY, (day + 1) * HOURS_PER_DAY))
 
     def _replace_meta(self, why: str) -> None:
         """Keep the damaged meta file aside and begin a new one, with all that can be saved of the old."""

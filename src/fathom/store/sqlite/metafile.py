@@ -179,6 +179,13 @@ class MetaFile:
                 width = len(self._connection.execute(f"PRAGMA table_info({table})").fetchall())
                 self._connection.executemany(f"INSERT INTO {table} VALUES({', '.join('?' * width)})", rows)
 
+    def outdate(self, hours: range) -> None:
+        """The facts from which the roll-ups of ``hours`` were made are gone: no later facts are those."""
+        with translated(self.path), transaction(self._connection):
+            self._connection.execute(
+                "UPDATE rolled SET revision = -1 WHERE hour >= ? AND hour < ?", (hours.start, hours.stop)
+            )
+
     def raise_floor(self, day: int) -> None:
         """Refuse days before ``day`` from now on; never goes back."""
         if day <= self.floor_day:
@@ -197,7 +204,7 @@ class MetaFile:
                     "SELECT node, boot, last_seen FROM day.reports ORDER BY last_seen"
                 ).fetchall()
                 self._connection.executemany(
-                    "UPDATE nodes SET boot = ?2, last_seen = ?3 WHERE node = ?1 AND last_seen < ?3", rows
+                    "UPDATE nodes SET boot = ?2, last_seen = ?3 WHERE node = ?1 AND (last_seen, boot) < (?3, ?2)", rows
                 )
         finally:
             self._connection.execute("DETACH DATABASE day")

@@ -238,6 +238,14 @@ class View:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
+    def reporting(self) -> set[str]:
+        """Nodes of which some day's file holds a report."""
+        found: set[str] = set()
+        for day in self._layout.days():
+            with self._day(day) as connection:
+                found.update(row[0] for row in connection.execute("SELECT DISTINCT node FROM reports"))
+        return found
+
     def nodes(self) -> list[NodeRow]:
         """All nodes known, by name."""
         first = {node: (boot, since, last) for node, boot, since, last in self._ask("SELECT * FROM nodes")}
