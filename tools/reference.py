@@ -36,8 +36,8 @@ SETTINGS = """# Settings
 
 Made from the settings of each process by `make docs`; do not edit.
 
-Each can be given as a flag where the command has it, in the environment, or in the TOML file of `--config`; the first of
-these that has it wins. A field `ring_bytes` is `FATHOM_RING_BYTES` in the environment and `ring_bytes` in the file.
+Each can be given as a flag where the command has it, in the environment, or in the TOML file of `--config`; the first
+of these that has it wins. A field `ring_bytes` is `FATHOM_RING_BYTES` in the environment and `ring_bytes` in the file.
 """
 
 

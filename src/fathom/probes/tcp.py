@@ -1,8 +1,8 @@
 """The tcp probe: connections, failures and closes from the state machine, and the connections that are open.
 
-What its records mean is decided here and nowhere else. It refuses to guess: the direction comes from the state machine or
-from a live listener, the owner from a process that really held the socket, and an accepted connection is counted only
-once its owner is known.
+What its records mean is decided here and nowhere else. It refuses to guess: the direction comes from the state machine
+or from a live listener, the owner from a process that really held the socket, and an accepted connection is counted
+only once its owner is known.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class TcpProbe:
         return rows[first]
 
     def snapshot(self) -> Records:
-        """``OBSERVATION`` rows of what open connections carried since last told, and of accepted ones that are new here.
+        """``OBSERVATION`` rows of what open connections carried since last told, and of accepted ones new here.
 
         Call ``drain`` and ``observe`` first. Raises KernelError.
         """

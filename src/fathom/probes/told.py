@@ -63,7 +63,7 @@ class Told:
         return bool(len(self)) and not bool(np.isin(self._rows["socket"], seen).all())
 
     def bury(self, alive: npt.NDArray[np.uint64]) -> LossCount:
-        """Forget those that were not ``alive`` now and at the last call: their close was lost. What had been told of them.
+        """Forget those that were not ``alive`` now and at the last call: their close was lost. What they were told of.
 
         One call is not enough: the close may be on its way.
         """
