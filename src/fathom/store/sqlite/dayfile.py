@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextlib
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,6 +45,15 @@ def add_losses(connection: sqlite3.Connection, table: str, node: str, losses: It
         for m in losses
     ]
     connection.executemany(_ADD_LOSS.format(table=table), rows)
+
+
+def _make(path: Path, now_s: int, synchronous: str) -> None:
+    """A new file appears with its tables in it: readers open whatever day they see in the directory."""
+    fresh = path.with_name(path.name + ".new")
+    delete(fresh)  # of a server that was killed here
+    with contextlib.closing(connect(fresh, "rw", synchronous=synchronous)) as connection:
+        schema.prepare(connection, ("day",), now_s)
+    fresh.rename(path)
 
 
 def _make(path: Path, now_s: int, synchronous: str) -> None:
