@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,8 @@ class Events:
         matcher = Matcher(question.filter)
         offset = now.wall_ns - now.monotonic_ns
         rings = [ring for ring in self._rings if matcher.kind(ring.kind)]
-        found = [event for ring in rings for event in self._newest(ring, matcher, question, now)]
-        found.sort(key=lambda event: str(event.get("time", "")), reverse=True)
+        dated = [pair for ring in rings for pair in self._newest(ring, matcher, question, now)]
+        found = [event for _, event in sorted(dated, key=itemgetter(0), reverse=True)]
         gone = max((ring.overwritten_until_ns for ring in rings), default=0)
         return EventsAnswer(
             events=found[: question.limit],
@@ -67,13 +68,15 @@ class Events:
         """Give new ``records`` to those who follow; what finds no room in a queue is not even rendered."""
         for subscriber, matcher in self._matchers.items():
             if matcher.kind(kind) and records.size:
-                events, more = self._select(records, kind, matcher, subscriber.room, now)
+                _, events, more = self._select(records, kind, matcher, subscriber.room, now)
                 subscriber.put(events, more)
 
-    def _newest(self, ring: RecentEvents, matcher: Matcher, question: EventsQuestion, now: Clock) -> list[Event]:
-        """Up to one more than ``question.limit`` events of one ring."""
+    def _newest(
+        self, ring: RecentEvents, matcher: Matcher, question: EventsQuestion, now: Clock
+    ) -> list[tuple[int, Event]]:
+        """Up to one more than ``question.limit`` events of one ring, each with its monotonic time."""
         offset = now.wall_ns - now.monotonic_ns
-        found: list[Event] = []
+        found: list[tuple[int, Event]] = []
         skip = 0
         while skip < len(ring) and len(found) <= question.limit:
             block = ring.newest(skip, _BLOCK)
@@ -82,21 +85,25 @@ class Events:
             inside = wall >= question.since_ns
             if question.until_ns:
                 inside &= wall < question.until_ns
-            found += self._select(take(block, inside), ring.kind, matcher, question.limit + 1 - len(found), now)[0]
+            limit = question.limit + 1 - len(found)
+            chosen, events, _ = self._select(take(block, inside), ring.kind, matcher, limit, now)
+            found += zip(chosen[ring.clock].tolist(), events, strict=False)
         return found
 
-    def _select(self, records: Records, kind: str, matcher: Matcher, limit: int, now: Clock) -> tuple[list[Event], int]:
-        """The first ``limit`` of ``records`` that match, and how many more do."""
+    def _select(
+        self, records: Records, kind: str, matcher: Matcher, limit: int, now: Clock
+    ) -> tuple[Records, list[Event], int]:
+        """Which of ``records`` match, the first ``limit`` of them as dicts, and how many more there are."""
         chosen = take(records, matcher.mask(records, self._identities, now))
         if not chosen.size:
-            return [], 0
+            return chosen, [], 0
         table, numbers = workloads(chosen, self._identities, now)
         if not self.own_traffic:
             foreign = numbers != OWN
             chosen, numbers = take(chosen, foreign), numbers[foreign]
         events = self._render(chosen[:limit], kind, now) if chosen.size and limit else []
         for event, number in zip(events, numbers.tolist(), strict=False):
-            event["probe"] = kind
+            event.setdefault("kind", kind)
             event["node"] = self._identities.node
             event["workload"], event["workload_kind"] = table[number].name, table[number].kind
-        return events, chosen.size - len(events)
+        return chosen, events, chosen.size - len(events)

@@ -79,7 +79,7 @@ async def test_events_come_newest_first_from_all_rings(world: Callable[..., Any]
         "time": w.began + 3 * NS,
         "pid": 13,
         "of": "tcp",
-        "probe": "tcp",
+        "kind": "tcp",
         "node": "n1",
         "workload": "app13",
         "workload_kind": "process",
