@@ -102,7 +102,9 @@ def test_the_runtimes_default_refuses_what_its_documents_say() -> None:
 
 
 def test_sets_are_read_by_name_or_number() -> None:
-    text = '{"workload": "w", "calls": [0, "write", "59"]}\n\n{"workload": "v", "architecture": "aarch64", "calls": [56]}'
+    text = (
+        '{"workload": "w", "calls": [0, "write", "59"]}\n\n{"workload": "v", "architecture": "aarch64", "calls": [56]}'
+    )
     first, second = read_sets(text)
     assert first.calls == ("execve", "read", "write")
     assert second.calls == ("openat",)
