@@ -87,6 +87,8 @@ class Reference(Rules):
             self.touched.add(21)
             concerned = any(self.selects_any(end) for end in (source, target))
             return ({ALLOW, DENY}, {ALLOW, DENY}) if concerned else ({ALLOW}, {ALLOW})
+        if (source.labels or {}).get("role") == "ingress-controller":
+            self.touched.add(24)  # rules see the proxy; whom it speaks for is not in the flow
         port = target.port or flow.get("port", 0)
         word = flow.get("protocol", "TCP")
         if flow.get("established") and self.settings.established == "allowed":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 ALLOW, DENY = "allow", "deny"
@@ -71,6 +72,7 @@ def either(*values: bool | None) -> bool | None:
     return None if None in values else False
 
 
+@lru_cache(maxsize=4096)
 def plain_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     parsed = ipaddress.ip_address(text)
     return getattr(parsed, "ipv4_mapped", None) or parsed

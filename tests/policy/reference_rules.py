@@ -47,7 +47,10 @@ def isolating(doc: Doc, spec: Doc) -> list[str]:
 def own_namespace(selector: Doc) -> Doc:
     """A namespaced policy is about its own namespace: a namespace in its matchLabels is removed."""
     labels = selector.get("matchLabels") or {}
-    return {**selector, "matchLabels": {k: v for k, v in labels.items() if not k.endswith("io.kubernetes.pod.namespace")}}
+    return {
+        **selector,
+        "matchLabels": {k: v for k, v in labels.items() if not k.endswith("io.kubernetes.pod.namespace")},
+    }
 
 
 def tier_of(doc: Doc) -> str:

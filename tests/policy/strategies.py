@@ -70,11 +70,20 @@ class Case:
     cluster: list[Timed]
     flows: list[Doc]
     settings: Settings
+    tape: str = ""
+
+    def __repr__(self) -> str:
+        return f"replayed({self.tape!r})"
+
+
+def replayed(tape: str, flows: int = 240) -> Case:
+    """The case of a tape that hypothesis printed."""
+    return make(Tape(bytes.fromhex(tape)), flows)
 
 
 def cases(flows: int = 240) -> st.SearchStrategy[Case]:
     """Cases of up to ``flows`` flows each."""
-    return st.binary(min_size=420, max_size=420).map(lambda data: make(Tape(data), flows))
+    return st.binary(min_size=480, max_size=480).map(lambda data: make(Tape(data), flows))
 
 
 def make(tape: Tape, flows: int) -> Case:
@@ -89,11 +98,13 @@ def make(tape: Tape, flows: int) -> Case:
     traffic = Tape(bytes(reversed(tape.data)))
     cluster = make_cluster(tape)
     policies = [make_policy(tape, number) for number in range(1 + tape.below(5))]
+    policies += [closed(tape, space) for space in SPACES if not tape.one_in(4)]
     if tape.one_in(3):
         policies.append(malformed_policy(tape))
     other = [doc for doc in policies if not tape.one_in(3)]
     other.append(make_policy(tape, 90))
-    return Case(distinct(policies), distinct(other), cluster, make_flows(traffic, cluster, flows), settings)
+    chosen = make_flows(traffic, cluster, flows)
+    return Case(distinct(policies), distinct(other), cluster, chosen, settings, tape.data.hex())
 
 
 def distinct(docs: list[Doc]) -> list[Doc]:
@@ -178,6 +189,8 @@ def pod_labels(tape: Tape) -> dict[str, str]:
         labels["tier"] = tape.one(("1", "2"))
     if tape.one_in(5):
         labels["pod-template-hash"] = "abc"
+    if tape.one_in(5):
+        labels["role"] = "ingress-controller"
     return labels
 
 
@@ -210,7 +223,7 @@ def make_services(tape: Tape) -> list[Timed]:
     if tape.one_in(4):
         spec["externalTrafficPolicy"] = "Local"
     items.append(Timed(service("s", tape.one(SPACES), spec)))
-    if tape.one_in(2):
+    if not tape.one_in(4):
         server = {"clusterIP": "10.96.0.2", "ports": [{"port": 443, "targetPort": 6443, "name": "https"}]}
         items.append(Timed(service("kubernetes", "default", server)))
         items.append(Timed(slice_of("kubernetes", "default", ["192.168.0.1"], [("https", 6443)])))
@@ -251,6 +264,16 @@ def make_policy(tape: Tape, number: int) -> Doc:
     if kind == 9:
         return admin_policy(tape, number)
     return network_policy(tape, number)
+
+
+def closed(tape: Tape, space: str) -> Doc:
+    """Every pod of a namespace isolated both ways, with a rule each way at most."""
+    spec: Doc = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for direction, key in (("ingress", "from"), ("egress", "to")):
+        if tape.one_in(2):
+            spec[direction] = [network_rule(tape, key)]
+    meta = {"name": "closed", "namespace": space}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec}
 
 
 def selector(tape: Tape) -> Doc:
@@ -510,9 +533,10 @@ def make_flows(tape: Tape, cluster: list[Timed], most: int) -> list[Doc]:
     owners = sorted({f"{d['metadata']['namespace']}/StatefulSet/{d['metadata']['labels']['app']}" for d in pods})
     ips = sorted({e["ip"] for d in pods for e in d["status"].get("podIPs", [])})
     odd = ["a/gone", "10.0.1.200", "Node/n1", "192.168.0.2", "127.0.0.1"]
-    sources = names * 3 + ips + owners + odd + list(OUTSIDE)
+    sources = names * 6 + ips * 2 + owners + odd + list(OUTSIDE[:4])
     services = ["10.96.0.1", "10.96.0.2", "10.96.0.3", "192.168.0.1", "a/Service/s", "b/Service/s", "8.8.8.8"]
-    targets = names * 2 + ips + owners + odd + list(OUTSIDE) + services + list(NAMES)
+    services.append("default/Service/kubernetes")
+    targets = names * 6 + ips * 2 + owners + odd + list(OUTSIDE) + services + list(NAMES)
     flows: list[Doc] = []
     step = 1 + 2 * tape.below(60)
     at = tape.below(256)

@@ -37,6 +37,7 @@ class Candidate(msgspec.Struct, frozen=True):
     ``port``: the port after translation (0 unchanged). ``note``: a reason that applies where candidates disagree;
     ``cause``: one that applies where this candidate itself leaves a rule undecided. ``inferred``: through a service.
     ``gone``: the profile outside of its time, when its address is not known either unless it ``keeps`` it.
+    ``pod`` is the record of (one of) its pods.
     """
 
     kind: int
@@ -54,6 +55,7 @@ class Candidate(msgspec.Struct, frozen=True):
     inferred: bool = False
     gone: int = 0
     keeps: bool = False
+    pod: int = -1
 
 
 class Finder:
@@ -159,6 +161,7 @@ class Finder:
             note=note,
             cause=cause,
             gone=index.unknown_pod(index.records.pods[table["pod"][first]].namespace),
+            pod=table["pod"][first],
         )
 
     def _identity(self, text: str) -> int:
@@ -240,7 +243,13 @@ class Finder:
                             if since < until:
                                 found.append(
                                     msgspec.structs.replace(
-                                        candidate, port=number, since=since, until=until, note=BACKENDS, gone=0, keeps=False
+                                        candidate,
+                                        port=number,
+                                        since=since,
+                                        until=until,
+                                        note=BACKENDS,
+                                        gone=0,
+                                        keeps=False,
                                     )
                                 )
         return _joined(found, self.index)

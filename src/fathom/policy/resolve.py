@@ -36,12 +36,14 @@ _CANDIDATE = np.dtype(
         ("inferred", "?"),
         ("gone", "<i4"),
         ("keeps", "?"),
+        ("pod", "<i4"),
     ]
 )
 
-#: One row to evaluate. ``src`` and ``dst`` columns describe the ends; ``sides`` which side's rules it speaks for;
-#: ``notes``: reasons that apply if the rows of one flow disagree; ``cause``: reasons of this row's own uncertainty.
-#: ``allow``: the verdict needs no policy (a pod to itself). ``names``: a set of DNS names (-1: none is known).
+#: One row to evaluate. ``src`` and ``dst`` columns describe the ends (``pod``: a record of the inventory, -1 none).
+#: ``sides``: which side's rules it speaks for. ``notes``: reasons that apply if the rows of one flow disagree;
+#: ``cause``: reasons of this row's own uncertainty. ``allow``: the verdict needs no policy (a pod to itself).
+#: ``names``: a set of DNS names (-1: none is known).
 ROW = np.dtype(
     [
         ("flow", "<i4"),
@@ -59,10 +61,12 @@ ROW = np.dtype(
         ("src_profile", "<i4"),
         ("src_addresses", "<i4"),
         ("src_node", "<i4"),
+        ("src_pod", "<i4"),
         ("dst_kind", "u1"),
         ("dst_profile", "<i4"),
         ("dst_addresses", "<i4"),
         ("dst_node", "<i4"),
+        ("dst_pod", "<i4"),
     ]
 )
 
@@ -143,6 +147,7 @@ class _Table:
                 c.inferred,
                 c.gone,
                 c.keeps,
+                c.pod,
             )
             for item in lists
             for c in item
@@ -238,7 +243,7 @@ def _rows(flows: Flows, flow: NDArray[np.int64], src: _End, dst: _End) -> Rows:
     rows["protocol"][:] = given["protocol"] if whole else given["protocol"][flow]
     port = given["port"] if whole else given["port"][flow]
     for end, (table, chosen) in (("src", src), ("dst", dst)):
-        for name in ("kind", "profile", "addresses", "node", "cause"):
+        for name in ("kind", "profile", "addresses", "node", "cause", "pod"):
             rows[f"{end}_{name}"][:] = table.rows[name][chosen]
     table, chosen = dst
     for name in ("sides", "hides"):
