@@ -103,12 +103,23 @@ SERIES = Series(
 EVENTS = Events(
     items=[
         {
-            "time": "2026-01-31T12:04:58.123456789Z",
             "kind": "tcp",
+            "protocol": "TCP",
+            "time": "2026-01-31T12:04:58.123456Z",
             "event": "closed",
-            "node": "web-1",
+            "direction": "egress",
+            "local_address": "10.0.0.4",
+            "local_port": 41822,
+            "remote_address": "10.0.0.7",
+            "remote_port": 5432,
+            "bytes_sent": 433,
+            "bytes_received": 21_004,
             "pid": 812,
             "comm": "nginx",
+            "owner_source": "connect",
+            "workload": "nginx.service",
+            "workload_kind": "unit",
+            "node": "web-1",
         }
     ],
     window=_WINDOW,
@@ -148,7 +159,7 @@ STATUS = Status(
 )
 STREAM = (
     'event: nodes\ndata: {"connected":["web-1"],"missing":[]}\n\n'
-    'id: 1\ndata: {"time":"2026-01-31T12:04:58.123456789Z","kind":"tcp","event":"closed","node":"web-1"}\n\n'
+    'id: 1\ndata: {"time":"2026-01-31T12:04:58.123456Z","kind":"tcp","event":"closed","node":"web-1"}\n\n'
     'event: loss\ndata: {"node":"web-1","events":12,"reason":"slow_reader"}\n\n'
     ": alive\n\n"
 )

@@ -78,89 +78,77 @@ class Reading:
 
 def render(meters: Meters, now: Reading) -> str:
     """All metrics as text."""
-    lines: list[str] = []
-
-    def put(name: str, kind: str, text: str, samples: Iterable[tuple[str, float]]) -> None:
-        lines.append(f"# HELP {name} {text}\n# TYPE {name} {kind}")
-        lines.extend(
-            f"{name}{labels} {value:g}" if isinstance(value, float) else f"{name}{labels} {value}"
-            for labels, value in samples
-        )
-
-    def one(name: str, kind: str, text: str, value: float) -> None:
-        put(name, kind, text, [("", value)])
-
-    put(
-        "fathom_server_requests_total",
-        "counter",
-        "Requests answered.",
-        [(_labels(method=m, route=r, status=str(s)), n) for (m, r, s), n in sorted(meters.requests.items())],
-    )
-    put(
-        "fathom_server_requests_refused_total",
-        "counter",
-        "Requests refused before any route, by reason.",
-        [(_labels(reason=reason), n) for reason, n in sorted(meters.refused.items())],
-    )
-    _durations(
-        lines,
-        "fathom_server_request_duration_seconds",
-        "Time to answer.",
-        {_inner(route=route): d for route, d in sorted(meters.durations.items())},
-    )
-    one("fathom_server_requests_in_progress", "gauge", "Requests under way.", meters.requests_now)
-    one("fathom_server_streams", "gauge", "Live streams open.", meters.streams)
-    one("fathom_server_stream_events_total", "counter", "Live events sent to readers.", meters.stream_events)
-    one(
-        "fathom_server_stream_events_dropped_total",
-        "counter",
-        "Live events dropped for slow readers.",
-        meters.stream_dropped,
-    )
-    one("fathom_server_ingest_batches_total", "counter", "Batches that the store has.", meters.batches)
-    one("fathom_server_ingest_duplicates_total", "counter", "Batches that were there before.", meters.duplicates)
-    one("fathom_server_ingest_facts_total", "counter", "Facts in batches that the store has.", meters.facts)
-    one("fathom_server_ingest_edges_total", "counter", "Edges in batches that the store has.", meters.edges)
-    one("fathom_server_ingest_waiting_batches", "gauge", "Batches that wait for the writer.", meters.batches_waiting)
-    put(
-        "fathom_server_ingest_refused_total",
-        "counter",
-        "Batches refused: busy is temporary, invalid is for good.",
-        [(_labels(reason="busy"), meters.batches_busy), (_labels(reason="invalid"), meters.batches_invalid)],
-    )
-    _durations(lines, "fathom_server_ingest_write_duration_seconds", "Time to write a batch.", {"": meters.write})
-    put(
-        "fathom_server_loss_total",
-        "counter",
-        "Losses told by agents, in events, flows or facts.",
-        [(_labels(hop=h, probe=p, reason=r), n) for (h, p, r), n in sorted(meters.losses.items())],
-    )
-    one("fathom_server_rollups_total", "counter", "Hours rolled up.", meters.rolled)
-    one(
-        "fathom_server_maintenance_failures_total",
-        "counter",
-        "Turns of maintenance that failed.",
-        meters.maintenance_failed,
-    )
-    one("fathom_server_nodes_connected", "gauge", "Agents connected.", now.nodes_connected)
-    one("fathom_server_store_writable", "gauge", "1 if the store can be written.", int(now.store_writable))
-    one("fathom_server_store_edges", "gauge", "Edges known to the store.", now.store_edges)
-    one("fathom_server_store_bytes", "gauge", "Bytes of the store on disk.", now.store_bytes)
-    one("fathom_server_start_time_seconds", "gauge", "Start of the server, epoch seconds.", round(now.started_s))
-    return "\n".join(lines) + "\n"
+    page = _Page()
+    _put_requests(page, meters)
+    _put_ingest(page, meters)
+    _put_state(page, meters, now)
+    return "\n".join(page.lines) + "\n"
 
 
-def _durations(lines: list[str], name: str, text: str, by: dict[str, Duration]) -> None:
-    lines.append(f"# HELP {name} {text}\n# TYPE {name} histogram")
-    for inner, duration in by.items():
-        comma = "," if inner else ""
-        total = 0
-        for bound, count in zip((*map(str, _BOUNDS_S), "+Inf"), duration.buckets, strict=True):
-            total += count
-            lines.append(f'{name}_bucket{{{inner}{comma}le="{bound}"}} {total}')
-        braces = f"{{{inner}}}" if inner else ""
-        lines.append(f"{name}_sum{braces} {duration.sum:.9g}")
-        lines.append(f"{name}_count{braces} {total}")
+class _Page:
+    """Metrics as lines of text."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def one(self, name: str, text: str, value: int) -> None:
+        """A metric without labels; a counter if it is named so, else a gauge."""
+        self.many(name, text, [("", value)])
+
+    def many(self, name: str, text: str, samples: Iterable[tuple[str, int]]) -> None:
+        """A metric with a sample for each set of labels."""
+        kind = "counter" if name.endswith("_total") else "gauge"
+        self.lines.append(f"# HELP fathom_server_{name} {text}\n# TYPE fathom_server_{name} {kind}")
+        self.lines.extend(f"fathom_server_{name}{labels} {value}" for labels, value in samples)
+
+    def durations(self, name: str, text: str, by: dict[str, Duration]) -> None:
+        """A histogram of seconds for each set of labels, given without braces."""
+        name = f"fathom_server_{name}"
+        self.lines.append(f"# HELP {name} {text}\n# TYPE {name} histogram")
+        for inner, duration in by.items():
+            comma, braces = ("," if inner else ""), (f"{{{inner}}}" if inner else "")
+            total = 0
+            for bound, count in zip((*map(str, _BOUNDS_S), "+Inf"), duration.buckets, strict=True):
+                total += count
+                self.lines.append(f'{name}_bucket{{{inner}{comma}le="{bound}"}} {total}')
+            self.lines.append(f"{name}_sum{braces} {duration.sum:.9g}")
+            self.lines.append(f"{name}_count{braces} {total}")
+
+
+def _put_requests(page: _Page, meters: Meters) -> None:
+    answered = [(_labels(method=m, route=r, status=str(s)), n) for (m, r, s), n in sorted(meters.requests.items())]
+    page.many("requests_total", "Requests answered.", answered)
+    refused = [(_labels(reason=reason), n) for reason, n in sorted(meters.refused.items())]
+    page.many("requests_refused_total", "Requests refused before any route, by reason.", refused)
+    times = {_inner(route=route): duration for route, duration in sorted(meters.durations.items())}
+    page.durations("request_duration_seconds", "Time to answer.", times)
+    page.one("requests_in_progress", "Requests under way.", meters.requests_now)
+    page.one("streams", "Live streams open.", meters.streams)
+    page.one("stream_events_total", "Live events sent to readers.", meters.stream_events)
+    page.one("stream_events_dropped_total", "Live events that readers were told they missed.", meters.stream_dropped)
+
+
+def _put_ingest(page: _Page, meters: Meters) -> None:
+    page.one("ingest_batches_total", "Batches that the store has.", meters.batches)
+    page.one("ingest_duplicates_total", "Batches that were there before.", meters.duplicates)
+    page.one("ingest_facts_total", "Facts in batches that the store has.", meters.facts)
+    page.one("ingest_edges_total", "Edges in batches that the store has.", meters.edges)
+    page.one("ingest_waiting_batches", "Batches that wait for the writer.", meters.batches_waiting)
+    refused = [(_labels(reason="busy"), meters.batches_busy), (_labels(reason="invalid"), meters.batches_invalid)]
+    page.many("ingest_refused_total", "Batches refused: busy is temporary, invalid is for good.", refused)
+    page.durations("ingest_write_duration_seconds", "Time to write a batch, waiting included.", {"": meters.write})
+    losses = [(_labels(hop=h, probe=p, reason=r), n) for (h, p, r), n in sorted(meters.losses.items())]
+    page.many("loss_total", "Losses told by agents, in events, flows or facts.", losses)
+
+
+def _put_state(page: _Page, meters: Meters, now: Reading) -> None:
+    page.one("rollups_total", "Hours rolled up.", meters.rolled)
+    page.one("maintenance_failures_total", "Turns of maintenance that failed.", meters.maintenance_failed)
+    page.one("nodes_connected", "Agents connected.", now.nodes_connected)
+    page.one("store_writable", "1 if the store can be written.", int(now.store_writable))
+    page.one("store_edges", "Edges known to the store.", now.store_edges)
+    page.one("store_bytes", "Bytes of the store on disk.", now.store_bytes)
+    page.one("start_time_seconds", "Start of the server, epoch seconds.", round(now.started_s))
 
 
 def _labels(**labels: str) -> str:
