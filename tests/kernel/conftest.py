@@ -83,9 +83,7 @@ class Watch:
 
         def mine(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
             return [
-                e
-                for e in events
-                if port in (e["local_port"], e["remote_port"]) and (not kinds or e["event"] in kinds)
+                e for e in events if port in (e["local_port"], e["remote_port"]) and (not kinds or e["event"] in kinds)
             ]
 
         return mine(self.until(lambda events: len(mine(events)) >= number))

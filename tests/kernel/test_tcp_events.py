@@ -34,9 +34,7 @@ def closed_port() -> Iterator[int]:
 def _here() -> dict[str, Any]:
     """Where this process and its children are: the fields that all their events share."""
     line = next(x for x in Path("/proc/self/cgroup").read_text().splitlines() if x.startswith("0::"))
-    mount = next(
-        x.split()[1] for x in Path("/proc/self/mounts").read_text().splitlines() if x.split()[2] == "cgroup2"
-    )
+    mount = next(x.split()[1] for x in Path("/proc/self/mounts").read_text().splitlines() if x.split()[2] == "cgroup2")
     return {
         "cgroup": (Path(mount) / line[4:]).stat().st_ino,
         "netns": Path("/proc/self/ns/net").stat().st_ino,

@@ -1,0 +1,88 @@
+"""Payload is what ``send`` and ``recv`` returned, to the byte, at both ends, however a connection ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.root
+
+PROGRAM = Path(__file__).with_name("tcp_exchange.py")
+ENDINGS = (
+    "client_closes", "server_closes", "half_closes", "client_resets",
+    "reset_before_read", "closed_unread", "client_unread", "both_close_at_once",
+)  # fmt: skip
+CONNECTIONS = 12
+
+
+def _exchange(
+    ending: str, size: int, address: str = "127.0.0.1", netns: str = "", connections: int = CONNECTIONS
+) -> Any:
+    inside = ["ip", "netns", "exec", netns] if netns else []
+    done = subprocess.run(
+        [*inside, sys.executable, PROGRAM, ending, str(size), str(connections), address],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def _seen(watch: Any, port: int, number: int) -> dict[tuple[str, int], list[int]]:
+    """(direction, the client's port) to bytes sent and received, of connections that were closed."""
+    seen: dict[tuple[str, int], list[int]] = {}
+    for event in watch.of_port(port, "closed", number=number):
+        client = event["local_port"] if event["direction"] == "egress" else event["remote_port"]
+        assert (event["direction"], client) not in seen
+        seen[event["direction"], client] = [event["bytes_sent"], event["bytes_received"]]
+    return seen
+
+
+def _made(told: Any) -> dict[tuple[str, int], list[int]]:
+    made = {}
+    for connection in told["connections"]:
+        made["egress", connection["local_port"]] = connection["client"]
+        made["ingress", connection["local_port"]] = connection["server"]
+    return made
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_every_ending(watch: Any, ending: str, address: str) -> None:
+    told = _exchange(ending, 100_000, address)
+    assert _seen(watch, told["port"], 2 * CONNECTIONS) == _made(told)
+
+
+@pytest.mark.parametrize("ending", ["client_closes", "closed_unread", "half_closes"])
+@pytest.mark.parametrize(("chain", "resent"), [("INPUT", True), ("OUTPUT", False)])
+def test_retransmitted_bytes_count_once(
+    watch: Any, netns: Callable[..., str], chain: str, resent: bool, ending: str
+) -> None:
+    """Lost on the way, and dropped by the local queue: what that dropped is sent again without being a retransmission,
+    and the kernel's bytes_sent holds it twice."""
+    place = netns(f"iptables -A {chain} -p tcp -m statistic --mode nth --every 11 --packet 4 -j DROP")
+    told = _exchange(ending, 200_000, netns=place, connections=4)
+    assert _seen(watch, told["port"], 8) == _made(told)
+    if ending == "client_closes":
+        assert (sum(e["retransmits"] for e in watch.of_port(told["port"], "closed")) > 0) == resent
+
+
+@pytest.mark.parametrize("ending", ["client_closes", "client_resets", "half_closes"])
+def test_observations_add_up_to_the_same(watch: Any, ending: str) -> None:
+    """Whether a snapshot tells part of it before or not."""
+    told = _exchange(ending, 50_000)
+    _seen(watch, told["port"], 2 * CONNECTIONS)
+    rows = np.concatenate(watch.observations)
+    rows = rows[(rows["local_port"] == told["port"]) | (rows["remote_port"] == told["port"])]
+    for direction, end in ((1, "client"), (2, "server")):
+        mine = rows[rows["direction"] == direction]
+        assert mine["connections"].sum() == CONNECTIONS
+        assert mine["failures"].sum() == 0
+        assert mine["bytes_sent"].sum() == sum(c[end][0] for c in told["connections"])
+        assert mine["bytes_received"].sum() == sum(c[end][1] for c in told["connections"])
+        assert (mine["latency"] > 0).sum() == CONNECTIONS
