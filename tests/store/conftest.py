@@ -66,6 +66,23 @@ class World:
         )
 
 
+def numbered(world: World, number: int) -> Batch:
+    """Batch ``number`` of one agent: always the same, over midnight now and then, with edges of its own."""
+    bucket = DAY + (86_400 if number % 7 == 0 else 40_000) - 5 + number % 3
+    edges = [world.edge(f"w{number % 50 + i}") for i in range(20)]
+    return world.batch(
+        *((edge, bucket + 10 * i, {"connections": 1}) for i in range(connections(number) // 20) for edge in edges),
+        losses=(Loss(bucket, "kernel", "tcp", "ring_full", 1),),
+        observed=((bucket, bucket + 10),),
+        sequence=number,
+    )
+
+
+def connections(number: int) -> int:
+    """How many connections batch ``number`` tells."""
+    return 20 * (1 + number % 3)
+
+
 Open = Callable[..., Store]
 
 

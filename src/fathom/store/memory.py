@@ -90,7 +90,7 @@ class MemoryStore:
         """See ``Store.write``."""
         table = parts.check(batch)
         with self._lock:
-            newest = max((bucket for _, bucket, _ in self._facts), default=0) // SECONDS_PER_DAY
+            newest = max((day for day, _ in self._ledger), default=0)
             now = int(self._clock())
             end_s = max(now, (newest + 1) * SECONDS_PER_DAY) + SECONDS_PER_DAY
             limits = parts.Limits(self._floor_day, end_s, now)

@@ -103,32 +103,41 @@ Migrations = Sequence[Mapping[Kind, Sequence[str]]]
 MIGRATIONS: Migrations = ()
 
 
-def prepare(
-    connection: sqlite3.Connection,
-    kinds: Sequence[Kind],
-    now_s: int,
-    *,
-    migrations: Migrations = MIGRATIONS,
+def make(
+    connection: sqlite3.Connection, kinds: Sequence[Kind], now_s: int, *, migrations: Migrations = MIGRATIONS
 ) -> None:
-    """Make the tables of ``kinds`` if the file is empty, else bring it to the newest version, all in one transaction.
+    """Make the tables of ``kinds`` in an empty database."""
+    made = [statement for kind in kinds for statement in _TABLES[kind]]
+    _bring(connection, [*made, *_steps(kinds, 1, migrations)], range(1, len(migrations) + 2), now_s)
 
-    Raises StoreNewer, touching nothing, if the file was written by a newer Fathom; StoreDamaged if it is a database of
-    something else.
+
+def migrate(
+    connection: sqlite3.Connection, kinds: Sequence[Kind], now_s: int, *, migrations: Migrations = MIGRATIONS
+) -> None:
+    """Bring a database to the newest version, all steps in one transaction.
+
+    Raises StoreNewer, touching nothing, if the file was written by a newer Fathom; StoreDamaged if it is empty or a
+    database of something else.
     """
     newest = len(migrations) + 1
     version = check(connection, newest=newest)
-    if version == newest:
-        return
+    if version < newest:
+        _bring(connection, _steps(kinds, version, migrations), range(version + 1, newest + 1), now_s)
+
+
+def _steps(kinds: Sequence[Kind], version: int, migrations: Migrations) -> list[str]:
+    return [statement for step in migrations[version - 1 :] for kind in kinds for statement in step.get(kind, ())]
+
+
+def _bring(connection: sqlite3.Connection, statements: Sequence[str], versions: range, now_s: int) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for statement in _statements(kinds, version, migrations):
+        for statement in statements:
             connection.execute(statement)
         connection.execute(_SCHEMA)
-        connection.executemany(
-            "INSERT OR IGNORE INTO schema VALUES(?, ?)", [(v, now_s) for v in range(version + 1, newest + 1)]
-        )
+        connection.executemany("INSERT INTO schema VALUES(?, ?)", [(version, now_s) for version in versions])
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {newest}")
+        connection.execute(f"PRAGMA user_version = {versions[-1]}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -136,29 +145,22 @@ def prepare(
         raise
 
 
-def _statements(kinds: Sequence[Kind], version: int, migrations: Migrations) -> list[str]:
-    made = [] if version else [statement for kind in kinds for statement in _TABLES[kind]]
-    steps = migrations[max(version, 1) - 1 :]
-    return made + [statement for step in steps for kind in kinds for statement in step.get(kind, ())]
+def check(connection: sqlite3.Connection, *, name: str = "main", newest: int = VERSION) -> int:
+    """The schema version of the database attached as ``name``, from 1.
 
-
-def check(connection: sqlite3.Connection, *, newest: int = VERSION) -> int:
-    """The schema version of the file, 0 if it is empty.
-
-    Raises StoreNewer if it is newer than ``newest``, StoreDamaged if it is a database of something else.
+    Raises StoreNewer if it is newer than ``newest``, StoreDamaged if it is empty or a database of something else.
     """
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    tables = int(connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0])
-    if tables == 0 and version == 0:
-        return 0
-    path = connection.execute("PRAGMA database_list").fetchone()[2]
+    version, application = (
+        int(connection.execute(f"PRAGMA {name}.{pragma}").fetchone()[0])
+        for pragma in ("user_version", "application_id")
+    )
     if application != APPLICATION_ID:
-        raise StoreDamaged(f"{path} is a database, but not one of Fathom's")
+        raise StoreDamaged("it is a database, but not one of Fathom's" if application or version else "it is empty")
     if version > newest:
+        path = next(row[2] for row in connection.execute("PRAGMA database_list") if row[1] == name)
         raise newer(path, version, newest)
-    if version < 1:
-        raise StoreDamaged(f"{path} has no schema version")
+    if version < 1 or not connection.execute(f"SELECT 1 FROM {name}.sqlite_master").fetchone():
+        raise StoreDamaged("it holds no tables")
     return version
 
 

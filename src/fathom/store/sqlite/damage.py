@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fathom.store import schema
-from fathom.store.sqlite.files import connect, translated
+from fathom.errors import StoreDamaged
+from fathom.store.sqlite.files import DamagedFile, connect, translated
 from fathom.store.sqlite.metafile import MetaFile
 
 
@@ -24,19 +24,13 @@ class Saved:
     floor_day: int = 0
 
 
-def check_ours(connection: sqlite3.Connection) -> None:
-    """Raises StoreDamaged if this is a database, but not one of Fathom's; StoreNewer if it is a newer one."""
-    schema.check(connection)
-
-
 def examine(path: Path) -> str:
     """What is wrong with a file, or ``""``. Reads all of it."""
     try:
-        with contextlib.closing(connect(path, "ro")) as connection:
-            check_ours(connection)
+        with translated(path), contextlib.closing(connect(path, "ro")) as connection:
             found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-    except sqlite3.DatabaseError as error:
-        return str(error)
+    except DamagedFile as error:
+        return error.why
     return "" if found == "ok" else " ".join(found.split())
 
 
@@ -51,7 +45,7 @@ def save(path: Path) -> Saved:
             for name, value in _readable(connection, "identity", "name"):
                 if name == "floor_day" and value.isdecimal():
                     saved.floor_day = int(value)
-    except sqlite3.DatabaseError:
+    except (StoreDamaged, sqlite3.DatabaseError):
         return saved  # not even a header: nothing can be saved, which the caller says
     return saved
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import contextlib
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +13,7 @@ from fathom.store import schema
 from fathom.store.columns import COUNTERS, MERGED_LIST
 from fathom.store.interface import SECONDS_PER_HOUR
 from fathom.store.parts import Matrix, Part
-from fathom.store.sqlite.files import connect, delete, transaction, translated
+from fathom.store.sqlite.files import connect, make, transaction, translated
 from fathom.store.stretches import TOLERANCE_NS, merge
 
 _NS = 1_000_000_000
@@ -47,24 +45,6 @@ def add_losses(connection: sqlite3.Connection, table: str, node: str, losses: It
     connection.executemany(_ADD_LOSS.format(table=table), rows)
 
 
-def _make(path: Path, now_s: int, synchronous: str) -> None:
-    """A new file appears with its tables in it: readers open whatever day they see in the directory."""
-    fresh = path.with_name(path.name + ".new")
-    delete(fresh)  # of a server that was killed here
-    with contextlib.closing(connect(fresh, "rw", synchronous=synchronous)) as connection:
-        schema.prepare(connection, ("day",), now_s)
-    fresh.rename(path)
-
-
-def _make(path: Path, now_s: int, synchronous: str) -> None:
-    """A new file appears with its tables in it: readers open whatever day they see in the directory."""
-    fresh = path.with_name(path.name + ".new")
-    delete(fresh)  # of a server that was killed here
-    with contextlib.closing(connect(fresh, "rw", synchronous=synchronous)) as connection:
-        schema.prepare(connection, ("day",), now_s)
-    fresh.rename(path)
-
-
 class DayFile:
     """The file of one day, open for writing by one at a time."""
 
@@ -72,10 +52,10 @@ class DayFile:
         self.path = path
         with translated(path):
             if not path.exists():
-                _make(path, now_s, synchronous)
+                make(path, ("day",), now_s)
             self._connection = connect(path, "rw", synchronous=synchronous)
             try:
-                schema.prepare(self._connection, ("day",), now_s)
+                schema.migrate(self._connection, ("day",), now_s)
             except BaseException:
                 self._connection.close()
                 raise

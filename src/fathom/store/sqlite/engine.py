@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
-from fathom.errors import FathomError, StoreBusy, StoreDamaged, StoreError
+from fathom.errors import FathomError, StoreBusy, StoreError
 from fathom.events.batches import Batch
 from fathom.events.edges import Edge
 from fathom.store import filters, parts
@@ -77,7 +77,7 @@ class SqliteStore:
         """
         assert isinstance(self._layout, files.Directory)
         root = self._layout.root
-        if root.exists():
+        if root.is_dir():
             files.refuse_newer(self._layout)
         files.make_directory(root)
         self._lock_file = files.lock(root)
@@ -94,15 +94,14 @@ class SqliteStore:
             raise StoreError(f"there is no store at {self._layout.meta}", do="see whether the path is right")
         files.refuse_newer(self._layout)
         with files.translated(self._layout.meta), contextlib.closing(files.connect(self._layout.meta, "ro")) as c:
-            damage.check_ours(c)
             self._read_only_id = str(c.execute("SELECT value FROM identity WHERE name = 'store_id'").fetchone()[0])
 
     def _open_meta(self) -> None:
         path = self._layout.meta
         try:
             self._meta = MetaFile(path, self._now(), self._most_edges)
-        except StoreDamaged as error:
-            self._replace_meta(str(error))
+        except files.DamagedFile as error:
+            self._replace_meta(error.why)
 
     def _tidy(self) -> None:
         """Finish what was begun before the last end, and say what is missing."""
@@ -115,8 +114,6 @@ class SqliteStore:
         for day in sorted(there):
             if day < meta.floor_day:
                 files.delete(self._layout.day(day))
-            elif self._layout.day(day).stat().st_size == 0 and day in meta.registered:
-                self._keep_day_aside(day, "it is empty")
             elif day not in meta.registered:
                 meta.register(day)
         gone = meta.registered - set(self._layout.days())

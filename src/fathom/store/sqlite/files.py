@@ -13,7 +13,7 @@ import os
 import re
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -113,6 +113,10 @@ def translated(path: Path) -> Iterator[None]:
     """Errors of SQLite and of the system as Fathom's: what may pass is StoreBusy, damage is StoreDamaged."""
     try:
         yield
+    except DamagedFile:
+        raise
+    except StoreDamaged as error:
+        raise damaged(path, error.what) from error
     except sqlite3.Error as error:
         raise translate(error, path) from error
     except OSError as error:
@@ -134,11 +138,11 @@ def translate(error: sqlite3.Error, path: Path) -> FathomError:
 
 
 class DamagedFile(StoreDamaged):
-    """A damaged file, with its ``path`` so that it can be kept aside."""
+    """A damaged file, with its ``path`` so that it can be kept aside, and ``why`` it is taken for damaged."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path} is damaged: {why}")
-        self.path = path
+        self.path, self.why = path, why
 
 
 def damaged(path: Path, why: str) -> DamagedFile:
@@ -146,19 +150,43 @@ def damaged(path: Path, why: str) -> DamagedFile:
     return DamagedFile(path, why)
 
 
-def connect(path: Path, mode: str, *, synchronous: str = "NORMAL") -> sqlite3.Connection:
-    """A connection, usable from any thread by one at a time; ``mode`` is ``ro`` or ``rw`` (making the file, 0600)."""
-    if mode == "rw":
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = sqlite3.connect(
-        uri(path, mode), uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
-    )
+def make(path: Path, kinds: Sequence[schema.Kind], now_s: int) -> None:
+    """Make a file (0600) with the tables of ``kinds``; it appears with all of them or not at all."""
+    making = path.with_name(f"{path.name}.making")
+    delete(making)
+    os.close(os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    with contextlib.closing(_connect(making, "rw")) as connection:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        schema.make(connection, kinds, now_s)
+    making.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def connect(path: Path, mode: str, *, synchronous: str = "NORMAL") -> sqlite3.Connection:
+    """A connection, usable from any thread by one at a time; ``mode`` is ``ro`` or ``rw``.
+
+    Raises StoreDamaged, touching nothing, if the file is empty or a database of something else; StoreNewer.
+    """
+    connection = _connect(path, mode)
+    try:
+        schema.check(connection)
         _settle(connection, mode, synchronous)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        uri(path, mode), uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
+    )
 
 
 @contextlib.contextmanager
@@ -181,8 +209,6 @@ def _settle(connection: sqlite3.Connection, mode: str, synchronous: str) -> None
         connection.execute(f"PRAGMA cache_size = -{_READ_CACHE_KIB}")
         return
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded while the file is empty
-    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")

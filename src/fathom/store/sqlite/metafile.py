@@ -22,7 +22,7 @@ from fathom.store.interface import SECONDS_PER_DAY, SECONDS_PER_HOUR
 from fathom.store.known import Ids, KnownEdges
 from fathom.store.parts import Matrix
 from fathom.store.sqlite.dayfile import add_losses
-from fathom.store.sqlite.files import connect, transaction, translated, uri
+from fathom.store.sqlite.files import connect, make, transaction, translated, uri
 
 _NS = 1_000_000_000
 _EDGE_COLUMNS = 17
@@ -59,9 +59,11 @@ class MetaFile:
         self.path = path
         self._most_edges = most_edges
         with translated(path):
+            if not path.exists():
+                make(path, ("meta",), now_s)
             self._connection = connect(path, "rw", synchronous="FULL")
             try:
-                schema.prepare(self._connection, ("meta",), now_s)
+                schema.migrate(self._connection, ("meta",), now_s)
                 self._load()
             except BaseException:
                 self._connection.close()

@@ -15,7 +15,7 @@ from typing import Any
 
 from fathom.errors import UsageError
 from fathom.events.edges import Edge, Workload
-from fathom.store import queries
+from fathom.store import queries, schema
 from fathom.store.columns import COUNTERS, add, to_sums
 from fathom.store.cursors import Key
 from fathom.store.filters import conditions
@@ -72,6 +72,7 @@ class View:
         with translated(path):
             if not self._layout.single:
                 self._connection.execute("ATTACH DATABASE ? AS day", (uri(path, "ro"),))
+                schema.check(self._connection, name="day")
             yield self._connection  # after an error the view is of no use, so nothing is detached
             if not self._layout.single:
                 self._connection.execute("DETACH DATABASE day")
