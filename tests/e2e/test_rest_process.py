@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -12,9 +13,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -26,10 +27,11 @@ from fathom.events.batches import Batch, BatchId, Clock, Loss, Observed
 from fathom.events.edges import FACT, Edge, Workload
 from fathom.link.client import LinkClient
 from fathom.link.settings import LinkClientSettings
-from fathom.server.answers import StreamNodes
+from fathom.server.answers import StreamLoss, StreamNodes
 from fathom.wire.messages import AgentHello
 
 _PATIENCE = 20.0
+T = TypeVar("T")
 
 
 class Process:
@@ -151,6 +153,12 @@ async def until(happened: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def until_async(ask: Callable[[], Awaitable[T]], happened: Callable[[T], bool]) -> None:
+    async with asyncio.timeout(_PATIENCE):
+        while not happened(await ask()):
+            await asyncio.sleep(0.05)
+
+
 async def test_from_an_agent_to_a_person(serve: Callable[..., Process], tmp_path: Path) -> None:
     process, answerer = serve().started(), Agent()
     async with process.client() as client, agent_of(process, tmp_path, answerer) as agent:
@@ -178,6 +186,47 @@ async def test_from_an_agent_to_a_person(serve: Callable[..., Process], tmp_path
         await stream.aclose()
         await until(lambda: answerer.subscribers == 0)  # the reader left, so the agent stops
         assert (await client.status()).streams == 0
+
+
+class Talker(Agent):
+    """Tells ``burst`` events, then one each 20 ms; each holds its number, from 1 on. It is as quick as an agent that
+    drops none itself, so that what is lost is lost between the server and the reader."""
+
+    burst = 40_000
+
+    async def subscribe(self, wanted: EventFilter) -> AsyncIterator[dict[str, Any]]:
+        del wanted
+        for number in itertools.count(1):
+            if number > self.burst or number % 500 == 0:
+                await asyncio.sleep(0.02)
+            self.told = number
+            yield {"number": number, "padding": "x" * 500}
+
+    told = 0
+
+
+async def test_a_slow_reader_loses_events_and_is_told_exactly_how_many(
+    serve: Callable[..., Process], tmp_path: Path
+) -> None:
+    process, talker = serve(FATHOM_LINK_LIVE_EVENTS="500").started(), Talker()
+    async with process.client() as client, agent_of(process, tmp_path, talker):
+        await until_async(client.status, lambda status: len(status.items) == 1)
+        stream = client.stream()
+        await anext(stream)
+        await until(lambda: talker.told > talker.burst)  # nothing was read meanwhile
+        seen = lost = 0
+        async with asyncio.timeout(_PATIENCE):
+            async for item in stream:
+                if isinstance(item, StreamLoss):
+                    lost += item.events
+                elif isinstance(item, StreamEvent):
+                    seen += 1
+                    told = item.event["number"]
+                    if told > talker.burst and seen + lost == told:  # all that waited is read
+                        break
+        assert lost > 0
+        assert seen > 100
+        await stream.aclose()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
