@@ -40,7 +40,7 @@ class Up:
             self.process = subprocess.Popen(
                 [*before, *program, *self.arguments],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
-                env={**os.environ, "SUDO_UID": "", "NO_COLOR": "1", **(env or {})},
+                env={**os.environ, "SUDO_UID": "", "NO_COLOR": "1", "FATHOM_INTERVAL_S": "2", **(env or {})},
             )  # fmt: skip
 
     @property

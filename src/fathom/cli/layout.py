@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from rich.cells import cell_len, set_cell_size
 
 _GAP = 2
+#: Between facts in a line.
+DOT = " · "
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,17 @@ def cut(text: str, width: int) -> str:
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, max(width - 1, 0)).rstrip() + "…" if width > 0 else ""
+
+
+def flowed(facts: Sequence[str], width: int) -> list[str]:
+    """``facts`` with dots between them, in as few lines of at most ``width`` cells as hold them in their order."""
+    lines: list[str] = []
+    for fact in facts:
+        if lines and cell_len(lines[-1] + DOT + fact) <= width:
+            lines[-1] += DOT + fact
+        else:
+            lines.append(fact)
+    return [cut(line, width) for line in lines]
 
 
 def _smallest(slot: Slot, natural: int) -> int:

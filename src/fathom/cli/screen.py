@@ -20,7 +20,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from fathom.cli.layout import cut
+from fathom.cli.layout import cut, flowed
 from fathom.cli.traffic import View, body, headline, trusted
 
 #: Seconds between two looks on a terminal.
@@ -34,7 +34,7 @@ def picture(view: View, footer: Sequence[str], width: int, height: int) -> Group
     sure = trusted(view.coverage, view.lost) or view.coverage is None
     top = [Text(line, style="bold" if sure else "bold yellow") for line in headline(view, width)]
     top += [Text(cut(note, width), style="yellow") for note in view.notes]
-    foot = [Text(cut(line, width), style="dim") for line in footer]
+    foot = [Text(line, style="dim") for line in flowed(footer, width)]
     if height < len(top) + len(foot) + 6:
         foot = []
     room = height - len(top) - len(foot) - 2
@@ -76,7 +76,7 @@ async def plain(look: Look, footer: Sequence[str], interval: float) -> None:
     Raises BrokenPipeError if the reader has gone.
     """
     width = min(int(os.environ.get("COLUMNS", "") or _PIPE_WIDTH), _PIPE_WIDTH)
-    for line in footer:
+    for line in flowed(footer, width):
         click.echo(line)
     while True:
         view = await look()

@@ -8,13 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len
-
-from fathom.cli.layout import Slot, cut, fit
+from fathom.cli.layout import DOT, Slot, cut, fit, flowed
 from fathom.cli.output import printable
 from fathom.cli.units import duration, latency, rate, share, size
 
-_DOT = " · "
 _SLOTS = (
     Slot("WORKLOAD", 0, least=12),
     Slot("DIR", 3),
@@ -74,19 +71,13 @@ def headline(view: View, width: int) -> list[str]:
     facts = [f"Fathom on {printable(view.node)}", f"up {duration(view.uptime)}"]
     if view.events_per_second is not None:
         facts.append(f"{rate(view.events_per_second)} events/s")
-    facts += trust(view.window, view.coverage, view.lost).split(_DOT)
-    lines = [facts[0]]
-    for fact in facts[1:]:
-        if cell_len(lines[-1] + _DOT + fact) > width:
-            lines.append(fact)
-        else:
-            lines[-1] += _DOT + fact
-    return [cut(line, width) for line in lines]
+    facts += trust(view.window, view.coverage, view.lost).split(DOT)
+    return flowed(facts, width)
 
 
 def trust(window: float | None, coverage: float | None, lost: int | None) -> str:
     """How far the numbers beside it can be trusted: ``window 5m · coverage 100 % · lost 0``."""
-    return _DOT.join(
+    return DOT.join(
         (
             f"window {duration(window)}" if window is not None else "window ?",
             f"coverage {share(coverage)}" if coverage is not None else "coverage ?",
@@ -118,7 +109,8 @@ def waiting(view: View) -> Sequence[str]:
     seen = f"{view.events_total} events seen so far" if view.events_total is not None else "no event seen yet"
     if view.waiting is None:
         return (f"No traffic in the last {duration(view.window)}; {seen}.",)
-    return (f"Waiting for the first interval: {duration(max(view.waiting, 0))} to go, {seen}.",)
+    when = f"{duration(view.waiting)} to go" if view.waiting >= 0.5 else "any moment now"
+    return (f"Waiting for the first interval: {when}; {seen}.",)
 
 
 def _cells(row: Row) -> list[str]:

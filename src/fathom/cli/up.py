@@ -17,6 +17,7 @@ from pathlib import Path
 
 import click
 
+from fathom.agent.settings import AgentSettings
 from fathom.cli.access import KEY_FILE, key_for
 from fathom.cli.becoming import confine
 from fathom.cli.caller import Caller, acting_as, caller
@@ -33,16 +34,15 @@ from fathom.cli.premises import (
 )
 from fathom.cli.readiness import answers
 from fathom.cli.supervisor import Supervisor
+from fathom.settings import load
 
-#: Seconds between two tables in a pipe: the agent's interval.
-INTERVAL_S = 10.0
 #: How a child runs this very program; ``-P`` keeps the working directory out of its path.
 _FATHOM = (sys.executable, "-P", "-m", "fathom.cli.main")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was asked for: where the data lies and whose it is, and where the three listeners are."""
+    """What was asked for: where the data lies and whose it is, the three listeners, the length of an interval."""
 
     data: Path
     who: Caller
@@ -50,6 +50,7 @@ class Plan:
     link: Address
     agent: Address
     store: str | None
+    interval_s: int
 
 
 @click.command()
@@ -82,6 +83,7 @@ def command(data_dir: Path | None, listen: str, link: str, agent_listen: str, st
         link=address(link),
         agent=address(agent_listen),
         store=store,
+        interval_s=load(AgentSettings, env=os.environ).interval_s,
     )
     with DataDir(plan.data, who):
         for where, what, option in (
@@ -146,10 +148,15 @@ def _log(plan: Plan, name: str) -> Log:
 
 
 def _footer(plan: Plan) -> tuple[str, ...]:
-    program = shlex.quote(sys.argv[0])
+    """How to end it, where everything is, how to ask."""
+    program = shlex.quote(sys.argv[0]) if Path(sys.argv[0]).name == "fathom" else "fathom"
     return (
-        f"REST http://{plan.rest.here}/api/v1 · key {plan.data / KEY_FILE} · logs {plan.data / 'log'}",
-        f"{program} query edges · {program} status · sudo {program} trace tcp · q quits",
+        "q quits",
+        f"REST http://{plan.rest.here}/api/v1",
+        f"key {plan.data / KEY_FILE}",
+        f"logs {plan.data / 'log'}",
+        f"{program} query edges",
+        f"{program} status",
     )
 
 
@@ -167,7 +174,7 @@ async def _show(plan: Plan, supervisor: Supervisor) -> None:
     async with Client(f"http://{plan.rest.here}", key) as client:
         watch = Watch(client, supervisor.children, socket.gethostname())
         if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
-            await plain(watch.look, footer, INTERVAL_S)
+            await plain(watch.look, footer, plan.interval_s)
             return
         console = Console(highlight=False)
         try:

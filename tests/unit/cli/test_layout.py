@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from fathom.cli.layout import Slot, cut, fit
+from fathom.cli.layout import Slot, cut, fit, flowed
 
 SLOTS = (
     Slot("WORKLOAD", 0, least=6),
@@ -49,3 +49,10 @@ def test_no_line_is_ever_wider_than_it_may_be(rows: list[list[str]], width: int)
 @pytest.mark.parametrize(("width", "text"), [(0, ""), (1, "…"), (4, "日…"), (5, "日本…"), (6, "日本語")])
 def test_wide_characters_are_cut_by_cells(width: int, text: str) -> None:
     assert cut("日本語", width) == text
+
+
+def test_facts_flow_into_lines() -> None:
+    assert flowed(["one", "two", "three"], 40) == ["one · two · three"]
+    assert flowed(["one", "two", "three"], 9) == ["one · two", "three"]
+    assert flowed(["one", "very long"], 5) == ["one", "very…"]
+    assert flowed([], 5) == []

@@ -44,11 +44,11 @@ def test_the_headline_says_how_far_to_trust() -> None:
 
 def test_before_the_first_interval_it_says_what_is_waited_for() -> None:
     assert body(replace(VIEW, rows=(), waiting=7.2), 80, 9) == [
-        "Waiting for the first interval: 7s to go, 4000 events seen so far."
+        "Waiting for the first interval: 7s to go; 4000 events seen so far."
     ]
     assert body(replace(VIEW, rows=()), 80, 9) == ["No traffic in the last 5m; 4000 events seen so far."]
     assert body(View("vm", 0, 300, waiting=10), 80, 9) == [
-        "Waiting for the first interval: 10s to go, no event seen yet."
+        "Waiting for the first interval: 10s to go; no event seen yet."
     ]
 
 
@@ -56,12 +56,12 @@ def test_before_the_first_interval_it_says_what_is_waited_for() -> None:
 def test_a_picture_has_the_size_of_the_screen(width: int, height: int) -> None:
     view = replace(VIEW, rows=VIEW.rows * 40, notes=("agent was killed by SIGKILL; started again (1)",))
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=True, color_system=None)
-    console.print(picture(view, ("REST http://127.0.0.1:8600/api/v1", "q quits"), width, height), end="")
+    console.print(picture(view, ("q quits", "REST http://127.0.0.1:8600/api/v1"), width, height), end="")
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().rstrip("\n").split("\n")
     assert len(lines) == height
     assert all(cell_len(line) <= width for line in lines)
-    assert (lines[-1].strip() == "q quits") == (height > 6)
+    assert ("q quits" in "".join(lines[-2:])) == (height > 6)
 
 
 def test_at_sixty_columns_who_and_how_much_are_still_there() -> None:
