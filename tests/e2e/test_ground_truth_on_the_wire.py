@@ -61,8 +61,8 @@ def test_bytes_are_right_where_segments_are_lost(talkers: Talkers, watch: Watch,
 def test_a_delay_put_into_the_handshake_is_the_latency_at_both_ends(
     talkers: Talkers, watch: Watch, ends: Namespaces
 ) -> None:
-    """SYN, its answer and the last ACK are held for 20, 30 and 50 ms: the client waits for the first two, the server for
-    the last two. Its clock counts microseconds, its estimate eighths of them."""
+    """SYN, its answer and the last ACK are held for 20, 30 and 50 ms: the client waits for the first two, the server
+    for the last two."""
     delay = {"syn": 20, "synack": 30, "ack": 50}
     wire = talkers.wire((ends["left"], ends["right"]), addresses=[f"{LEFT}/24", f"{RIGHT}/24"], delay_ms=delay)
     wire.ready()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -40,17 +41,20 @@ _WORD = np.dtype("<u4")
 
 
 class FlowProbe:
-    """Attached to the root of cgroup2, until closed. Implements ``fathom.probes.probe.Probe``."""
+    """Attached to the root of cgroup2, until closed. Implements ``fathom.probes.probe.Probe``.
+
+    With ``cgroup``, a directory, attached there: then it sees the sockets that are made in it or below.
+    """
 
     name = "flow"
 
-    def __init__(self, settings: ProbeSettings) -> None:
+    def __init__(self, settings: ProbeSettings, cgroup: Path | None = None) -> None:
         self._stack = ExitStack()
         self._active = 0
         self._refused = 0
         self._ownerless = False
         try:
-            self._load(settings)
+            self._load(settings, cgroup)
         except BaseException:
             self._stack.close()
             raise
@@ -60,8 +64,8 @@ class FlowProbe:
         """Load and attach. Raises PrivilegeError, FeatureMissing (no cgroup2), VerifierError or KernelError."""
         return cls(settings)
 
-    def _load(self, settings: ProbeSettings) -> None:
-        root = open_root()
+    def _load(self, settings: ProbeSettings, cgroup: Path | None) -> None:
+        root = open_root() if cgroup is None else os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._stack.callback(os.close, root)
         entries = settings.flow_entries_here
         spec = Spec.of("flow").sized(
