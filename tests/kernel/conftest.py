@@ -1,4 +1,4 @@
-"""What tests against this kernel share: probes that are attached, programs that cause known events, places to do it in."""
+"""What tests against this kernel share: attached probes, programs that cause known events, places to do it in."""
 
 from __future__ import annotations
 
@@ -79,25 +79,24 @@ class Watch:
         return to_dicts(self.records, "tcp", Clock(0, 0, 0))
 
     def of_port(self, port: int, *kinds: str, number: int = 1) -> list[dict[str, Any]]:
-        """Events of connections with ``port`` at either end, and of these ``kinds``, once there are ``number``."""
+        """Events of connections to a server at ``port``, and of these ``kinds``, once there are ``number``."""
+        end = {"egress": "remote_port", "ingress": "local_port", "unknown": "local_port"}
 
         def mine(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            return [
-                e for e in events if port in (e["local_port"], e["remote_port"]) and (not kinds or e["event"] in kinds)
-            ]
+            return [e for e in events if e[end[e["direction"]]] == port and (not kinds or e["event"] in kinds)]
 
         return mine(self.until(lambda events: len(mine(events)) >= number))
 
 
 @pytest.fixture
-def watch(root: None) -> Iterator[Watch]:
+def watch(root: None) -> Iterator[Watch]:  # noqa: ARG001
     """The tcp probe, freshly attached."""
     with TcpProbe.open(ProbeSettings()) as probe:
         yield Watch(probe)
 
 
 @pytest.fixture
-def cgroup(root: None, require: Callable[[str, str], None]) -> Iterator[Callable[[str], tuple[Path, int]]]:
+def cgroup(root: None, require: Callable[[str, str], None]) -> Iterator[Callable[[str], tuple[Path, int]]]:  # noqa: ARG001
     """``cgroup("a")``: a new cgroup's directory and id. Removed afterwards; nothing may run in it then."""
     made: list[Path] = []
 
@@ -125,7 +124,7 @@ def _remove(path: Path) -> None:
 
 
 @pytest.fixture
-def netns(root: None, require: Callable[[str, str], None]) -> Iterator[Callable[..., str]]:
+def netns(root: None, require: Callable[[str, str], None]) -> Iterator[Callable[..., str]]:  # noqa: ARG001
     """``netns("ip link add …", …)``: a new network namespace with loopback up and these commands run in it."""
     made: list[str] = []
 

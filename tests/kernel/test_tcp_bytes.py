@@ -59,17 +59,15 @@ def test_every_ending(watch: Any, ending: str, address: str) -> None:
 
 
 @pytest.mark.parametrize("ending", ["client_closes", "closed_unread", "half_closes"])
-@pytest.mark.parametrize(("chain", "resent"), [("INPUT", True), ("OUTPUT", False)])
-def test_retransmitted_bytes_count_once(
-    watch: Any, netns: Callable[..., str], chain: str, resent: bool, ending: str
-) -> None:
-    """Lost on the way, and dropped by the local queue: what that dropped is sent again without being a retransmission,
-    and the kernel's bytes_sent holds it twice."""
+@pytest.mark.parametrize("chain", ["INPUT", "OUTPUT"])
+def test_retransmitted_bytes_count_once(watch: Any, netns: Callable[..., str], chain: str, ending: str) -> None:
+    """Lost on the way, and dropped on the way out: what that dropped is in the kernel's bytes_sent twice, and often
+    not in its bytes_retrans."""
     place = netns(f"iptables -A {chain} -p tcp -m statistic --mode nth --every 11 --packet 4 -j DROP")
     told = _exchange(ending, 200_000, netns=place, connections=4)
     assert _seen(watch, told["port"], 8) == _made(told)
-    if ending == "client_closes":
-        assert (sum(e["retransmits"] for e in watch.of_port(told["port"], "closed")) > 0) == resent
+    if (chain, ending) == ("INPUT", "client_closes"):
+        assert sum(e["retransmits"] for e in watch.of_port(told["port"], "closed")) > 0
 
 
 @pytest.mark.parametrize("ending", ["client_closes", "client_resets", "half_closes"])
@@ -78,9 +76,8 @@ def test_observations_add_up_to_the_same(watch: Any, ending: str) -> None:
     told = _exchange(ending, 50_000)
     _seen(watch, told["port"], 2 * CONNECTIONS)
     rows = np.concatenate(watch.observations)
-    rows = rows[(rows["local_port"] == told["port"]) | (rows["remote_port"] == told["port"])]
-    for direction, end in ((1, "client"), (2, "server")):
-        mine = rows[rows["direction"] == direction]
+    for direction, end, port in ((1, "client", "remote_port"), (2, "server", "local_port")):
+        mine = rows[(rows["direction"] == direction) & (rows[port] == told["port"])]
         assert mine["connections"].sum() == CONNECTIONS
         assert mine["failures"].sum() == 0
         assert mine["bytes_sent"].sum() == sum(c[end][0] for c in told["connections"])

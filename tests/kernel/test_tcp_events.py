@@ -111,7 +111,7 @@ def test_local_error_never_left(watch: Any, trigger: Trigger, listener: socket.s
     port = listener.getsockname()[1]
     pid, local_port, errno = trigger("local_error", "127.0.0.1", port)
     assert errno == 99
-    events = [e for e in watch.of_port(port, "failed")]
+    events = watch.of_port(port, "failed")
     assert len(events) == 1
     _with(events[0], reason="local_error", pid=pid, local_port=local_port, remote_port=port, packets_sent=0)
 
