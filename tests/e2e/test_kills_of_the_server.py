@@ -1,0 +1,46 @@
+"""The server killed ten times under load: what the load made is in the store, all of it, once."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from installation import epoch, matches, nothing_left_in_the_kernel
+
+if TYPE_CHECKING:
+    from installation import Installation
+
+pytestmark = pytest.mark.root
+
+
+def test_ten_kills_of_the_server_lose_nothing_and_double_nothing(installation: Installation) -> None:
+    chance = random.Random(time.time_ns())
+    with nothing_left_in_the_kernel():
+        installation.start_both()
+        traffic = installation.traffic()
+        for number in range(10):
+            time.sleep(chance.uniform(0.2, 1.0))
+            installation.kill("server")
+            time.sleep(chance.uniform(0.0, 0.5))
+            installation.start("server", ready=number % 3 != 1)
+        installation.wait_ready("server")
+        made = traffic.stop()
+        installation.observed_until(made.ended_ns / 1e9)
+
+        node = installation.status()["items"][0]
+        answer = installation.edges(epoch(node["first_seen"]), epoch(node["last_seen"]))
+        matches(answer["items"], made)
+        assert len(made.connections) > 1000
+        assert answer["window"]["coverage"] == {
+            "share": 1.0,
+            "node_seconds": answer["window"]["coverage"]["observed_seconds"],
+            "observed_seconds": answer["window"]["coverage"]["node_seconds"],
+            "gaps": [],
+            "gaps_omitted": 0,
+        }
+        assert answer["loss"] == []
+        installation.end("agent")
+        assert installation.spooled() == []
+        installation.end("server")
