@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -194,6 +195,7 @@ def test_a_second_writer_is_told_who_the_first_is(open_sqlite, world):
 
 READER = """
 import sys
+import threading
 from fathom.store.interface import EdgeQuery, Window
 from fathom.store.opening import open_store
 store = open_store("sqlite://" + sys.argv[1], read_only=True)
@@ -336,3 +338,26 @@ def test_odd_directory_names_work(tmp_path, world):
         assert total(store) == 1
         store.close()
         assert (tmp_path / name / "meta.db").exists()
+
+
+def test_days_may_be_dropped_while_others_read(open_sqlite, world):
+    store, edge, stop, answers = open_sqlite(), world.edge(), threading.Event(), set()
+
+    def read():
+        while not stop.is_set():
+            answers.add(total(store))
+
+    store.write(world.batch((edge, DAY, {"connections": 1})))
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for number in range(1, 30):
+        world.now = DAY + number * 86_400 + 60
+        store.write(world.batch((edge, DAY + number * 86_400, {"connections": 1})))
+        store.drop_before(DAY + number * 86_400)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert answers <= {0, 1, 2}
+    assert [row.sums.connections for row in store.edges(EdgeQuery(Window(0, 2**32))).items] == [1]
+    store.close()

@@ -50,6 +50,7 @@ _log = logging.getLogger("fathom.store")
 _OPEN_DAYS = 4
 _AHEAD_S = SECONDS_PER_DAY
 _NOTES = 100
+_TRIES = 20
 _NS = 1_000_000_000
 
 
@@ -349,10 +350,17 @@ class SqliteStore:
         return self._healing(once)
 
     def _healing(self, do: Callable[[], T]) -> T:
-        """``do`` it; after damage keep the damaged file aside and do it again."""
+        """``do`` it; after damage keep the damaged file aside and do it again, and also if a file vanished."""
+        vanished = 0
         while True:
             try:
                 return do()
+            except files.Vanished:
+                vanished += 1
+                if vanished > _TRIES:
+                    raise
+                with self._lock:  # whoever takes files away holds it
+                    continue
             except files.DamagedFile as error:
                 if self._meta is None:
                     raise

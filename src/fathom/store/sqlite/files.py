@@ -145,6 +145,10 @@ class DamagedFile(StoreDamaged):
         self.path, self.why = path, why
 
 
+class Vanished(StoreBusy):
+    """A file went between being seen and being opened: dropped or kept aside by somebody. Ask again."""
+
+
 def damaged(path: Path, why: str) -> DamagedFile:
     """The error for a damaged file."""
     return DamagedFile(path, why)
@@ -184,9 +188,21 @@ def connect(path: Path, mode: str, *, synchronous: str = "NORMAL") -> sqlite3.Co
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        uri(path, mode), uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
-    )
+    with there(path):
+        return sqlite3.connect(
+            uri(path, mode), uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
+        )
+
+
+@contextlib.contextmanager
+def there(path: Path) -> Iterator[None]:
+    """Raises Vanished if opening ``path`` fails because it is not there."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if path.exists():
+            raise
+        raise Vanished(f"{path} is not there any more") from error
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ from fathom.store.interface import (
     WorkloadRow,
 )
 from fathom.store.planning import HOURS_PER_DAY, Plan, days_of, hours_of, plan
-from fathom.store.sqlite.files import Layout, connect, translated, uri
+from fathom.store.sqlite.files import Layout, connect, there, translated, uri
 from fathom.store.sqlite.metafile import HourRows, to_edge
 from fathom.store.stretches import Stretch, coverage
 
@@ -71,7 +71,8 @@ class View:
         path = self._layout.day(day)
         with translated(path):
             if not self._layout.single:
-                self._connection.execute("ATTACH DATABASE ? AS day", (uri(path, "ro"),))
+                with there(path):
+                    self._connection.execute("ATTACH DATABASE ? AS day", (uri(path, "ro"),))
                 schema.check(self._connection, name="day")
             yield self._connection  # after an error the view is of no use, so nothing is detached
             if not self._layout.single:
