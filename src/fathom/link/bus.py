@@ -20,7 +20,7 @@ class Reader(Protocol):
     async def __anext__(self) -> bytes: ...
 
     def take_dropped(self) -> int:
-        """Weight of the messages that were missed since this was last asked."""
+        """What was missed since this was last asked: the sum of what the missed messages lose."""
         ...
 
     def close(self) -> None:
@@ -31,8 +31,9 @@ class Reader(Protocol):
 class Bus(Protocol):
     """What carries messages."""
 
-    def publish(self, topic: str, message: bytes, weight: int = 1) -> None:
-        """Give ``message`` to the present readers of ``topic``; ``weight`` is what counts against their bounds."""
+    def publish(self, topic: str, message: bytes, weight: int = 1, loses: int | None = None) -> None:
+        """Give ``message`` to the present readers of ``topic``; ``weight`` is what counts against their bounds, and
+        ``loses`` what a reader misses that has no room for it (default: the weight)."""
         ...
 
     def subscribe(self, topic: str, limit: int) -> Reader:
@@ -46,10 +47,10 @@ class MemoryBus:
     def __init__(self) -> None:
         self._readers: dict[str, set[MemoryReader]] = {}
 
-    def publish(self, topic: str, message: bytes, weight: int = 1) -> None:
+    def publish(self, topic: str, message: bytes, weight: int = 1, loses: int | None = None) -> None:
         """Give ``message`` to the present readers of ``topic``."""
         for reader in self._readers.get(topic, ()):
-            reader.offer(message, weight)
+            reader.offer(message, weight, weight if loses is None else loses)
 
     def subscribe(self, topic: str, limit: int) -> MemoryReader:
         """Read ``topic`` from now on."""
@@ -74,17 +75,17 @@ class MemoryReader:
         self._closed = False
         self._some = asyncio.Event()
 
-    def offer(self, message: bytes, weight: int) -> None:
+    def offer(self, message: bytes, weight: int, loses: int) -> None:
         """Take ``message``, or count it; a message that is heavier than the bound passes when nothing waits."""
         if self._waiting and self._weight + weight > self._limit:
-            self._dropped += weight
+            self._dropped += loses
             return
         self._waiting.append((message, weight))
         self._weight += weight
         self._some.set()
 
     def take_dropped(self) -> int:
-        """Weight of what was missed."""
+        """What was missed."""
         dropped, self._dropped = self._dropped, 0
         return dropped
 

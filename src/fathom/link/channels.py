@@ -127,7 +127,7 @@ def bind(server: grpc.aio.Server, settings: LinkServerSettings) -> int:
         raise UsageError(
             f"cannot listen on {address} for the link: the port is taken, or the address is not of this machine",
             affects="no agent can connect",
-            do="choose another address by --link-listen, or stop what listens there",
+            do="choose another address by --link, or stop what listens there",
         ) from error
 
 

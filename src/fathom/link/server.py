@@ -266,7 +266,9 @@ class LinkServer:
         if chunk.subscription not in self._live or (chunk.end and not chunk.error):
             return
         message = Chunk(connection.agent.node, chunk.events, chunk.dropped, chunk.error)
-        self._bus.publish(topic(chunk.subscription), msgspec.msgpack.encode(message), max(chunk.count, 1))
+        # What the agent had to drop is told in the chunk: it is lost with it.
+        loses = chunk.count + chunk.dropped
+        self._bus.publish(topic(chunk.subscription), msgspec.msgpack.encode(message), max(chunk.count, 1), loses)
 
 
 def _bearer(context: Context) -> str:
