@@ -44,19 +44,19 @@ class Ends:
         return Ends(self.high[rows], self.low[rows], self.meta[rows], self.who[rows], self.numbers[rows])
 
 
-def pack(direction: U64, verdict: U64, reason: U64, protocol: U64, port: U64) -> U64:
-    """One word per row: direction (8 bits), verdict (8), reason (16), protocol (16), port (16)."""
-    word: U64 = direction << np.uint64(56)
-    word |= verdict << np.uint64(48)
-    word |= reason << np.uint64(32)
-    word |= protocol << np.uint64(16)
-    word |= port
-    return word
+#: Which bits of an observation's bytes from ``owner_source`` on belong to a ``meta`` word: protocol, direction, verdict
+#: and reason, a byte each from bit 16 on. The low 16 bits are for the server's port.
+META_ENUMS = np.uint64(0x0000_FFFF_FFFF_0000)
+
+
+def pack(protocol: int, direction: int, verdict: int, reason: int, port: int) -> int:
+    """The ``meta`` word that tells edges of one workload and peer apart."""
+    return reason << 40 | verdict << 32 | direction << 24 | protocol << 16 | port
 
 
 def unpack(meta: int) -> tuple[int, int, int, int, int]:
-    """Direction, verdict, reason, protocol and port of a word made by ``pack``."""
-    return meta >> 56, meta >> 48 & 0xFF, meta >> 32 & 0xFFFF, meta >> 16 & 0xFFFF, meta & 0xFFFF
+    """Protocol, direction, verdict, reason and port of a ``meta`` word."""
+    return meta >> 16 & 0xFF, meta >> 24 & 0xFF, meta >> 32 & 0xFF, meta >> 40 & 0xFF, meta & 0xFFFF
 
 
 def protocol_name(number: int) -> str:
@@ -89,7 +89,8 @@ class EdgeTable:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.merged = 0
+        #: How often ``keep`` gave edges new numbers.
+        self.renumbered = 0
         self._others_limit = max(limit // 8, 64)
         self._others = 0
         self._mixer = Mixer(4)
@@ -124,7 +125,7 @@ class EdgeTable:
     def edge(self, number: int) -> Edge:
         """The edge itself."""
         kept = self._kept[number]
-        direction, verdict, reason, protocol, port = unpack(int(kept["meta"]))
+        protocol, direction, verdict, reason, port = unpack(int(kept["meta"]))
         merged = kept["high"] == _OTHER and kept["low"] == _OTHER
         address = "" if merged else address_text(kept["high"].tobytes() + kept["low"].tobytes())
         return Edge(
@@ -150,8 +151,14 @@ class EdgeTable:
         """The workload of the edge ``number``."""
         return self._workloads[number]
 
+    def is_other(self, numbers: I32) -> npt.NDArray[np.bool_]:
+        """Which of ``numbers`` are edges with the peer ``other``; -1 is none."""
+        kept = self._kept[np.maximum(numbers, 0)]
+        return np.asarray((numbers >= 0) & (kept["high"] == _OTHER) & (kept["low"] == _OTHER), np.bool_)
+
     def keep(self, numbers: npt.NDArray[np.intp]) -> None:
         """Forget all edges but ``numbers`` (ascending), which from now on are 0, 1, …"""
+        self.renumbered += 1
         kept = self._kept[numbers]
         self._kept = np.zeros(max(256, 2 * numbers.size), _KEPT)
         self._kept[: numbers.size] = kept
@@ -168,7 +175,6 @@ class EdgeTable:
         before = len(self._workloads)
         found[new] = self._admit(hashes[new], merged.take(new), workloads, self._others_limit - self._others)
         self._others += len(self._workloads) - before
-        self.merged += int((found >= 0).sum())
         return found
 
     def _admit(self, hashes: U64, ends: Ends, workloads: list[Workload], room: int) -> I32:

@@ -37,8 +37,8 @@ def _own(agent: Agent) -> list[tuple[Family, Samples]]:
         (
             families.MERGED,
             [
-                (("edge",), agent.turns.reducer.edges.merged),
-                (("workload",), counts.merged_workloads),
+                (("edge",), agent.turns.grouping.merged.edges),
+                (("workload",), agent.turns.grouping.merged.workloads),
                 (("series",), agent.turns.traffic.merged),
             ],
         ),

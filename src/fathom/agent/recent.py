@@ -5,6 +5,8 @@ The oldest give way; how many did is counted, and the answer to a question says 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -41,11 +43,11 @@ class RecentEvents:
         ring = self._ring(records.dtype)
         self.added += records.size
         if records.size > ring.size:
-            self._lose(records[: -ring.size])
+            self._lose(records[self.clock][: -ring.size])
             records = records[-ring.size :]
         excess = self._count + records.size - ring.size
         if excess > 0:
-            self._lose(self._oldest(excess))
+            self._lose(*self._oldest(excess))
             self._count -= excess
         first = min(records.size, ring.size - self._next)
         target, source = opaque(ring), opaque(records)
@@ -68,23 +70,26 @@ class RecentEvents:
         if self._records is None:
             return
         kept = self.newest(0, max(limit_bytes // self._records.itemsize, 1))[::-1]
-        self._lose(self._oldest(self._count - kept.size))
+        self._lose(*self._oldest(self._count - kept.size))
         dtype = self._records.dtype
         self._records, self._next, self._count = None, 0, 0
         ring = self._ring(dtype)
         ring[: kept.size] = kept
         self._next, self._count = kept.size % ring.size, kept.size
 
-    def _oldest(self, count: int) -> npt.NDArray[np.void]:
-        ring = self._records
-        if ring is None:
-            return np.zeros(0, np.dtype([(self.clock, "<u8")]))
-        return take(ring, (self._next - self._count + np.arange(count)) % ring.size)
+    def _oldest(self, count: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Times of the ``count`` oldest records, in two parts where the ring wraps."""
+        if self._records is None:
+            return np.zeros(0, np.uint64), np.zeros(0, np.uint64)
+        times, size = self._records[self.clock], self._records.size
+        first = (self._next - self._count) % size
+        return times[first : first + count], times[: max(first + count - size, 0)]
 
-    def _lose(self, records: npt.NDArray[np.void]) -> None:
-        if records.size:
-            self.overwritten += records.size
-            self._gone_ns = max(self._gone_ns, int(records[self.clock].max()))
+    def _lose(self, *times: npt.NDArray[Any]) -> None:
+        for part in times:
+            if part.size:
+                self.overwritten += part.size
+                self._gone_ns = max(self._gone_ns, int(part.max()))
 
     def _ring(self, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
         if self._records is None:

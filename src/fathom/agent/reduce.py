@@ -11,37 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fathom.agent.edges import EdgeTable, Ends, pack
+from fathom.agent.edges import EdgeTable
 from fathom.agent.sums import Sums
-from fathom.events.edges import Workload
-from fathom.events.observations import OBSERVATION, Direction
 from fathom.identity.rows import take
-from fathom.identity.slots import I32, U64, distinct
+from fathom.identity.slots import I32, distinct
 
 _NS = 1_000_000_000
 #: How many intervals back a row may count; an older one counts in the oldest of them.
 _REACH = 6
-_OFFSETS = {name: field[1] for name, field in (OBSERVATION.fields or {}).items()}
-_REMOTE = np.dtype(
-    {
-        "names": ["high", "low"],
-        "formats": ["<u8", "<u8"],
-        "offsets": [_OFFSETS["remote"], _OFFSETS["remote"] + 8],
-        "itemsize": OBSERVATION.itemsize,
-    }
-)
-#: Protocols that have ports: TCP, UDP, DCCP, SCTP, UDP-Lite (IANA protocol numbers).
-_PORTS = np.zeros(256, np.uint64)
-_PORTS[[6, 17, 33, 132, 136]] = 0xFFFF
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """Who the rows' workloads are: ``numbers`` (``int32``) into ``table``; ``keys`` (``uint64``) by number."""
-
-    table: list[Workload]
-    numbers: I32
-    keys: U64
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +54,13 @@ class Reducer:
         """Start of the interval that holds ``wall_ns``, epoch seconds."""
         return wall_ns // (self.interval_s * _NS) * self.interval_s
 
-    def add(self, rows: npt.NDArray[np.void], named: Named, offset_ns: int, latest_ns: int) -> Dropped:
-        """Count ``rows`` (dtype ``OBSERVATION``). Wall time is theirs plus ``offset_ns``, at most ``latest_ns``."""
+    def add(self, rows: npt.NDArray[np.void], numbers: I32, offset_ns: int, latest_ns: int) -> Dropped:
+        """Count ``rows`` (dtype ``OBSERVATION``), whose edges are ``numbers``, below 0 where there was no room.
+
+        Wall time is theirs plus ``offset_ns``, at most ``latest_ns``.
+        """
         if not rows.size:
             return Dropped()
-        numbers = self.edges.find(_ends(rows, named), named.table)
         dropped = Dropped()
         if numbers.min() < 0:
             lost = take(rows, numbers < 0)
@@ -127,26 +106,3 @@ class Reducer:
         if sums is None:
             sums = self.open[bucket] = Sums(bucket, len(self.edges))
         sums.add(numbers, rows, len(self.edges))
-
-
-def _ends(rows: npt.NDArray[np.void], named: Named) -> Ends:
-    direction = np.ascontiguousarray(rows["direction"])
-    port = np.where(direction == Direction.EGRESS, rows["remote_port"], rows["local_port"]).astype(np.uint64)
-    port[direction == Direction.UNKNOWN] = 0
-    protocol = np.ascontiguousarray(rows["protocol"])
-    port &= _PORTS[protocol]
-    meta = pack(
-        direction.astype(np.uint64),
-        rows["verdict"].astype(np.uint64),
-        rows["reason"].astype(np.uint64),
-        protocol.astype(np.uint64),
-        port,
-    )
-    remote = rows.view(_REMOTE)
-    return Ends(
-        np.ascontiguousarray(remote["high"]),
-        np.ascontiguousarray(remote["low"]),
-        meta,
-        named.keys[named.numbers],
-        named.numbers,
-    )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fathom.agent import families
-from fathom.agent.edges import EdgeTable, direction_name, protocol_name, reason_name, unpack
+from fathom.agent.edges import EdgeTable, direction_name, pack, protocol_name, reason_name, unpack
 from fathom.agent.exposition import (
     HISTOGRAM_SERIES,
     Labels,
@@ -26,9 +26,9 @@ from fathom.identity.slots import Mixer, distinct
 _TCP = 6
 _OTHER = "other"
 _KEPT_S = 900
-_DIRECTION = np.uint64(0xFF << 56)
-_REASON = np.uint64(0xFFFF << 32)
-_PROTOCOL = np.uint64(0xFFFF << 16)
+_DIRECTION = np.uint64(pack(0, 0xFF, 0, 0, 0))
+_REASON = np.uint64(pack(0, 0, 0, 0xFF, 0))
+_PROTOCOL = np.uint64(pack(0xFF, 0, 0, 0, 0))
 _TRAFFIC = ("bytes_sent", "bytes_received", "packets_sent", "packets_received")
 _Share = tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]
 
@@ -92,7 +92,7 @@ class TrafficMetrics:
         """For each table: the row of each edge in ``sums`` that belongs there, and what it adds."""
         numbers = sums.numbers()
         meta = edges.meta(numbers)
-        tcp = (meta & _PROTOCOL) == np.uint64(_TCP << 16)
+        tcp = (meta & _PROTOCOL) == np.uint64(pack(_TCP, 0, 0, 0, 0))
         failed = tcp & (sums.counters["failures"][numbers] > 0)
         return (
             self._share(self._tcp, edges, numbers[tcp], _DIRECTION, _tcp_values(sums, numbers[tcp])),
@@ -144,7 +144,7 @@ class TrafficMetrics:
 
     def _labels(self, rows: Rows, edges: EdgeTable, number: int) -> Labels:
         workload = edges.workload(number)
-        direction, _, reason, protocol, _ = unpack(int(edges.meta(np.array([number]))[0]))
+        protocol, direction, _, reason, _ = unpack(int(edges.meta(np.array([number]))[0]))
         who = (workload.name, workload.kind, direction_name(direction))
         if rows is self._tcp:
             return who

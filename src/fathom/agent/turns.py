@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from fathom.agent.edges import EdgeTable
 from fathom.agent.events import Events
-from fathom.agent.reduce import Dropped, Named, Reducer
+from fathom.agent.grouping import MINE, Grouping
+from fathom.agent.reduce import Dropped, Reducer
 from fathom.agent.sending import Draft
 from fathom.agent.series import NodeSeries
 from fathom.agent.settings import AgentSettings
@@ -27,7 +28,6 @@ from fathom.events.batches import Clock, Loss
 from fathom.events.edges import FACT, Edge
 from fathom.identity.identities import Identities
 from fathom.identity.rows import joined, take
-from fathom.identity.workloads import OTHER, OWN
 
 _NS = 1_000_000_000
 #: Use of a map above which it is read before the interval ends, but not sooner than after so long; and use of a ring
@@ -45,7 +45,6 @@ class Counts:
     turns: int = 0
     own_rows: int = 0
     own_bytes: int = 0
-    merged_workloads: int = 0
     dropped: dict[str, Dropped] = field(default_factory=dict)
 
 
@@ -63,12 +62,12 @@ class Turns:
     ) -> None:
         self.counts = Counts()
         self.reducer = Reducer(settings.interval_s, settings.max_edges)
+        self.grouping = Grouping(identities, self.reducer.edges, show_own=settings.own_traffic)
         self.traffic = TrafficMetrics(settings.max_series)
         self.series = NodeSeries(settings.interval_s, settings.series_s, settings.top_edges)
         self.wall = WallTime(start)
         self._settings = settings
         self._watched = watched
-        self._identities = identities
         self._sink = sink
         self._events = events
         self._bucket = self.reducer.bucket(start.wall_ns)
@@ -125,16 +124,14 @@ class Turns:
     def _count(self, probe: str, rows: npt.NDArray[np.void], now: Clock, latest: int) -> None:
         if not rows.size:
             return
-        table, numbers = self._identities.resolve(rows, now)
-        own = numbers == OWN
-        if not self._settings.own_traffic and own.any():
+        numbers = self.grouping.numbers(rows, now)
+        if numbers.min() == MINE:
+            own = numbers == MINE
             mine = take(rows, own)
             self.counts.own_rows += mine.size
             self.counts.own_bytes += int(mine["bytes_sent"].sum() + mine["bytes_received"].sum())
             rows, numbers = take(rows, ~own), numbers[~own]
-        self.counts.merged_workloads += int((numbers == OTHER).sum())
-        named = Named(table, numbers, self._identities.workloads.keys)
-        dropped = self.reducer.add(rows, named, self.wall.offset_ns, latest)
+        dropped = self.reducer.add(rows, numbers, self.wall.offset_ns, latest)
         if dropped.count:
             self.counts.dropped[probe] = self.counts.dropped.get(probe, Dropped()) + dropped
 

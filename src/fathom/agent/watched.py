@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 Records = npt.NDArray[np.void]
 #: Rows that are worked on together.
-PIECE = 4_096
+PIECE = 8_192
 
 
 class Watched:

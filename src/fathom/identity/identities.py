@@ -72,6 +72,9 @@ class Identities:
         #: Processes that were named by what the kernel called them, by reason.
         self.fallbacks = {"gone": 0, "denied": 0, "budget": 0, "reused": 0}
         self.lookups = 0
+        self.checks = 0
+        #: Whether the last ``resolve`` was final; if not, a later one may know more about the same rows.
+        self.sure = True
         self._own = own or OwnProcesses(proc=proc)
         self._own_path: str | None = None
         self._proc = proc
@@ -98,9 +101,9 @@ class Identities:
         unused for ``kept_s``; ``workloads.keys[number]`` means it for ever.
         """
         clock = now or Clock(time.monotonic_ns(), time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.time_ns())
+        self.keep_fresh(clock)
+        self.sure = True
         second = clock.monotonic_ns // 1_000_000_000
-        if second - self._swept_s >= _SWEEP_S:
-            self.sweep(second)
         if not observations.size:
             return self.workloads.table, np.zeros(0, np.int32)
         who = observations.view(_WHO)
@@ -113,7 +116,14 @@ class Identities:
         self.workloads.used_s[numbers] = second
         return self.workloads.table, numbers
 
-    def sweep(self, second: int) -> None:
+    def keep_fresh(self, now: Clock) -> None:
+        """Check what is remembered, when it is time: then ``checks`` grows, and what was resolved before is old."""
+        second = now.monotonic_ns // 1_000_000_000
+        if second - self._swept_s >= _SWEEP_S:
+            self.checks += 1
+            self._sweep(second)
+
+    def _sweep(self, second: int) -> None:
         """Forget what is old, and answers about pids that other processes have now."""
         since = int(max(self._swept_s, 0))
         self._swept_s = second
@@ -162,6 +172,7 @@ class Identities:
             return self._remember(key, 0, 0, self._host() if number is None else number, second)
         if not self._may_look(second):
             self.fallbacks["budget"] += 1
+            self.sure = False
             number = self._by_path(cgroup, self.cgroups.path(cgroup, second))
             return self._by_comm(comm) if number is None else number
         self.lookups += 1

@@ -1,8 +1,8 @@
 """From wide keys to small numbers, a whole array at a time: what turns rows into table positions without Python loops.
 
-A key of several 64-bit words is mixed into one 64-bit hash with a secret of this process, and the hash is found in an
-open-addressing table. Two keys with one hash are taken for the same: at 20,000 keys that has odds of 1 in 10^11, less
-than those of the 63-bit edge id that everything later relies on. Nobody outside can aim at it without the secret.
+A key of several 64-bit words is mixed into one hash of 63 bits with a secret of this process, and the hash is found in
+an open-addressing table. Two keys with one hash are taken for the same: at 20,000 keys that has odds of 1 in 10^10, as
+those of the 63-bit edge id that everything later relies on. Nobody outside can aim at it without the secret.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ U64 = npt.NDArray[np.uint64]
 I32 = npt.NDArray[np.int32]
 
 _FOLD = np.uint64(32)
+_ONE = np.uint64(1)
 
 
 class Mixer:
@@ -29,7 +30,7 @@ class Mixer:
         self._factors = np.frombuffer(drawn, np.uint64) | np.uint64(1)
 
     def __call__(self, *columns: U64) -> U64:
-        """Hash of each row of ``columns`` (``uint64``, equal lengths), never 0."""
+        """Hash of each row of ``columns`` (``uint64``, equal lengths), always odd, so never 0."""
         mixed: U64 = columns[0] * self._factors[0]
         mixed ^= mixed >> _FOLD
         for factor, column in zip(self._factors[1:], columns[1:], strict=False):
@@ -38,7 +39,7 @@ class Mixer:
             mixed ^= mixed >> _FOLD
         mixed *= self._factors[-1]
         mixed ^= mixed >> _FOLD
-        mixed[mixed == 0] = 1
+        mixed |= _ONE  # 0 means an empty place in Slots
         return mixed
 
 

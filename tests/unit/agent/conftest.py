@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,12 @@ import pytest
 from fathom.agent.agent import Agent
 from fathom.agent.clock import FakeClock
 from fathom.agent.fake import FakeProbe
+from fathom.agent.grouping import Grouping
+from fathom.agent.reduce import Dropped, Reducer
 from fathom.agent.settings import AgentSettings
 from fathom.agent.sink import MemorySink
-from fathom.events.batches import Batch
+from fathom.events.batches import Batch, Clock
+from fathom.events.edges import Workload
 from fathom.identity.cgroups import CgroupTree
 from fathom.identity.identities import Bounds, Identities
 from fathom.identity.own import OwnProcesses
@@ -27,6 +31,40 @@ def render(records: Any, kind: str, clock: Any) -> list[dict[str, Any]]:
     return [
         {"time": int(r["time"]) + clock.wall_ns - clock.monotonic_ns, "pid": int(r["pid"]), "of": kind} for r in records
     ]
+
+
+class Numbered:
+    """Identities for which a row's pid is the number of its workload. As much of ``Identities`` as grouping needs."""
+
+    def __init__(self, table: list[Workload]) -> None:
+        self.table = table
+        self.workloads = SimpleNamespace(keys=np.arange(len(table), dtype=np.uint64) * 11 + 11)
+        self.checks = 0
+        self.sure = True
+        self.asked = 0
+
+    def keep_fresh(self, now: Clock) -> None:
+        """There is nothing to check."""
+
+    def resolve(self, rows: np.ndarray, now: Clock) -> tuple[list[Workload], np.ndarray]:
+        """The table, and the pids."""
+        assert now
+        self.asked += rows.size
+        return self.table, rows["pid"].astype(np.int32)
+
+
+class Reduction:
+    """Grouping and reducing as a turn does, of rows whose pid is the number of a workload in ``table``."""
+
+    def __init__(self, table: list[Workload], max_edges: int = 1000, interval_s: int = 10) -> None:
+        self.reducer = Reducer(interval_s, max_edges)
+        self.identities = Numbered(table)
+        self.grouping = Grouping(self.identities, self.reducer.edges)  # type: ignore[arg-type]
+
+    def add(self, rows: np.ndarray, offset_ns: int, latest_ns: int) -> Dropped:
+        """Count rows."""
+        numbers = self.grouping.numbers(rows, Clock(0, 0, 0))
+        return self.reducer.add(rows, numbers, offset_ns, latest_ns)
 
 
 class World:
@@ -92,6 +130,12 @@ class World:
         finally:
             self.agent.stop()
             await task
+
+
+@pytest.fixture
+def reduction() -> type[Reduction]:
+    """The class, to be made with a table of workloads."""
+    return Reduction
 
 
 @pytest.fixture

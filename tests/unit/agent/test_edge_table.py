@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 from fathom.agent.edges import EdgeTable, Ends, address_text, pack, reason_name, unpack
 from fathom.agent.fake import observation
-from fathom.agent.reduce import Named, Reducer
 from fathom.events.edges import FAILURES, Edge, Workload
 from fathom.events.observations import Direction, Reason, Verdict
 
 WEB, DB = Workload(node="n", kind="unit", name="web"), Workload(node="n", kind="unit", name="db")
-TABLE = [WEB, DB]
-KEYS = np.array([11, 22], np.uint64)
+TABLE = [Workload(name="fathom"), Workload(name="other"), WEB, DB]
+KEYS = np.array([11, 22, 33, 44], np.uint64)
 T0 = 1_700_000_000
 
 
-def reduced(rows: np.ndarray, numbers: list[int] | None = None, max_edges: int = 1000) -> dict[Edge, int]:
-    reducer = Reducer(10, max_edges)
-    named = Named(TABLE, np.array(numbers or [0] * rows.size, np.int32), KEYS)
-    reducer.add(rows, named, T0 * 10**9, T0 * 10**9 + 10**9)
-    (sums,) = reducer.close(None)
-    edges, ids = reducer.edges.told(sums.numbers())
-    assert [edge.id for edge in edges] == ids.tolist()
-    return dict(zip(edges, sums.counters["connections"][sums.numbers()].tolist(), strict=True))
+@pytest.fixture
+def reduced(reduction: Any) -> Callable[[np.ndarray], dict[Edge, int]]:
+    """Rows → connections by edge; workload 2 unless a row's pid says another."""
+
+    def of(rows: np.ndarray) -> dict[Edge, int]:
+        rows["pid"][rows["pid"] == 0] = 2
+        reducing = reduction(TABLE)
+        reducing.add(rows, T0 * 10**9, T0 * 10**9 + 10**9)
+        (sums,) = reducing.reducer.close(None)
+        edges, ids = reducing.reducer.edges.told(sums.numbers())
+        assert [edge.id for edge in edges] == ids.tolist()
+        return dict(zip(edges, sums.counters["connections"][sums.numbers()].tolist(), strict=True))
+
+    return of
 
 
 def test_pack_and_unpack() -> None:
-    words = [np.array([value], np.uint64) for value in (2, 3, 60_000, 255, 65_535)]
-    assert unpack(int(pack(*words)[0])) == (2, 3, 60_000, 255, 65_535)
+    parts = (255, 2, 3, 77, 65_535)
+    assert unpack(pack(*parts)) == parts
 
 
 @pytest.mark.parametrize(
@@ -54,21 +62,20 @@ def test_pack_and_unpack() -> None:
         ),
     ],
 )
-def test_an_observation_becomes_its_edge(columns: dict[str, object], expected: Edge) -> None:
+def test_an_observation_becomes_its_edge(reduced: Any, columns: dict[str, object], expected: Edge) -> None:
     assert reduced(observation(3, **columns)) == {expected: 3}
 
 
-def test_ephemeral_ports_do_not_make_edges() -> None:
+def test_ephemeral_ports_do_not_make_edges(reduced: Any) -> None:
     rows = observation(1000, local_port=np.arange(1000) + 30_000)
     assert len(reduced(rows)) == 1
     rows = observation(1000, direction=Direction.INGRESS, local_port=80, remote_port=np.arange(1000) + 30_000)
     assert len(reduced(rows)) == 1
 
 
-def test_workloads_are_told_apart_and_processes_of_one_are_not() -> None:
-    rows = observation(6, pid=np.arange(6))
-    edges = reduced(rows, [0, 0, 0, 1, 1, 1])
-    assert {edge.workload.name: count for edge, count in edges.items()} == {"web": 3, "db": 3}
+def test_workloads_are_told_apart(reduced: Any) -> None:
+    edges = reduced(observation(6, pid=[2, 2, 2, 2, 3, 3], comm=[b"a", b"b", b"a", b"c", b"a", b"a"]))
+    assert {edge.workload.name: count for edge, count in edges.items()} == {"web": 4, "db": 2}
 
 
 def test_failures_have_the_words_of_the_contract() -> None:
@@ -83,9 +90,9 @@ def test_addresses() -> None:
     assert address_text(bytes(16)) == "::"
 
 
-def ends(count: int, start: int = 0, workload: int = 0) -> Ends:
+def ends(count: int, start: int = 0, workload: int = 2) -> Ends:
     low = np.arange(start, start + count, dtype=np.uint64)
-    meta = np.full(count, pack(*(np.array([v], np.uint64) for v in (1, 1, 0, 6, 443)))[0])
+    meta = np.full(count, pack(6, 1, 1, 0, 443), np.uint64)
     return Ends(np.zeros(count, np.uint64), low, meta, KEYS[[workload] * count], np.full(count, workload, np.int32))
 
 
@@ -94,36 +101,36 @@ def test_what_finds_no_room_is_merged_into_other() -> None:
     numbers = table.find(ends(150), TABLE)
     assert (numbers[:100] == np.arange(100)).all()
     assert set(numbers[100:].tolist()) == {100}
-    assert table.merged == 50
+    assert table.is_other(numbers).tolist() == [False] * 100 + [True] * 50
     assert table.edge(100) == Edge(WEB, "egress", "other", "", "TCP", 443)
     assert (table.find(ends(150), TABLE) == numbers).all()
-    assert table.merged == 100
-    assert table.find(ends(1, 500, workload=1), TABLE).tolist() == [101]
+    assert table.find(ends(1, 500, workload=3), TABLE).tolist() == [101]
 
 
 def test_the_room_for_others_is_bounded_too() -> None:
     table = EdgeTable(8)
     many = ends(300)
-    ports = pack(*(np.full(300, v, np.uint64) for v in (1, 1, 0, 6)), np.arange(300, dtype=np.uint64))
+    ports = np.array([pack(6, 1, 1, 0, port) for port in range(300)], np.uint64)
     numbers = table.find(Ends(many.high, many.low, ports, many.who, many.numbers), TABLE)
     assert (numbers >= 0).sum() == 8 + 64
     assert (numbers == -1).sum() == 300 - 72
     assert len(table) == 72
 
 
-def test_rows_without_any_room_are_counted_with_what_they_carried() -> None:
-    reducer = Reducer(10, 8)
+def test_rows_without_any_room_are_counted_with_what_they_carried(reduction: Any) -> None:
+    reducing = reduction(TABLE, max_edges=8)
     rows = observation(
-        300, remote_port=np.arange(300) + 1, bytes_sent=2, bytes_received=3, packets_sent=5, packets_received=7
+        300, pid=2, remote_port=np.arange(300) + 1, bytes_sent=2, bytes_received=3, packets_sent=5, packets_received=7
     )
     rows["remote"] = np.arange(300).astype(">u8").repeat(2).view("V16")
-    named = Named(TABLE, np.zeros(300, np.int32), KEYS)
-    dropped = reducer.add(rows, named, T0 * 10**9, T0 * 10**9 + 10**9)
-    (sums,) = reducer.close(None)
-    kept = int(sums.counters["connections"].sum())
-    assert kept == 72
-    assert (dropped.count, dropped.packets) == (300 - kept, 12 * (300 - kept))
-    assert (dropped.bytes_sent, dropped.bytes_received) == (2 * (300 - kept), 3 * (300 - kept))
+    for _ in range(2):  # the second time from what is remembered
+        dropped = reducing.add(rows, T0 * 10**9, T0 * 10**9 + 10**9)
+        (sums,) = reducing.reducer.close(None)
+        kept = int(sums.counters["connections"].sum())
+        assert kept == 72
+        assert (dropped.count, dropped.packets) == (300 - kept, 12 * (300 - kept))
+        assert (dropped.bytes_sent, dropped.bytes_received) == (2 * (300 - kept), 3 * (300 - kept))
+    assert reducing.grouping.merged.edges == 2 * 64
 
 
 def test_keep_renumbers() -> None:

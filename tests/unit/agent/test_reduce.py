@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fathom.agent.fake import observation
-from fathom.agent.reduce import Named, Reducer
 from fathom.agent.sums import COUNTERS
 from fathom.events.edges import FACT, SUMMED, Workload
 from fathom.events.latency import BOUNDS_NS, BUCKETS, bucket_of
 
 T0 = 1_700_000_000
-TABLE = [Workload(node="n", kind="unit", name=str(i)) for i in range(3)]
-KEYS = np.array([101, 202, 303], np.uint64)
+TABLE = [Workload(node="n", kind="unit", name=str(i)) for i in range(5)]
 NS = 10**9
 
 ROW = st.tuples(
-    st.integers(0, 2),  # workload
+    st.integers(2, 4),  # workload
     st.integers(0, 4),  # peer
     st.integers(0, 2),  # direction
     st.sampled_from([80, 443]),
@@ -28,23 +28,23 @@ ROW = st.tuples(
 )
 
 
-def rows_of(drawn: list[tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
+def rows_of(drawn: list[tuple[int, ...]]) -> np.ndarray:
     rows = observation(len(drawn))
-    for row, (_, peer, direction, port, time, latency, size) in zip(rows, drawn, strict=True):
+    for row, (who, peer, direction, port, time, latency, size) in zip(rows, drawn, strict=True):
         row["remote"] = np.void(bytes(10) + b"\xff\xff" + bytes([10, 0, 0, peer]))
         row["direction"], row["remote_port"], row["local_port"] = direction, port, port
-        row["time"], row["latency"], row["bytes_sent"] = time, latency, size
-    return rows, np.array([row[0] for row in drawn], np.int32)
+        row["pid"], row["time"], row["latency"], row["bytes_sent"] = who, time, latency, size
+    return rows
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(ROW, min_size=1, max_size=40), min_size=1, max_size=4))
-def test_facts_are_what_a_plain_count_says(ticks: list[list[tuple[int, ...]]]) -> None:
-    reducer = Reducer(10, 1000)
+def test_facts_are_what_a_plain_count_says(reduction: Any, ticks: list[list[tuple[int, ...]]]) -> None:
+    reducing = reduction(TABLE)
+    reducer = reducing.reducer
     truth: dict[tuple[object, ...], list[int]] = {}
     for drawn in ticks:
-        rows, numbers = rows_of(drawn)
-        reducer.add(rows, Named(TABLE, numbers, KEYS), T0 * NS, (T0 + 40) * NS)
+        reducing.add(rows_of(drawn), T0 * NS, (T0 + 40) * NS)
         for who, peer, direction, port, time, latency, size in drawn:
             key = (str(who), f"10.0.0.{peer}", direction, port if direction else 0, (T0 + time // NS) // 10 * 10)
             counts = truth.setdefault(key, [0, 0, 0, 0, 0, 0])
@@ -68,22 +68,24 @@ def test_facts_are_what_a_plain_count_says(ticks: list[list[tuple[int, ...]]]) -
     assert found == truth
 
 
-def test_histogram_columns() -> None:
+def test_histogram_columns(reduction: Any) -> None:
     latencies = [0, 1, *BOUNDS_NS, *(bound + 1 for bound in BOUNDS_NS)]
-    reducer = Reducer(10, 100)
-    rows = observation(len(latencies), latency=latencies)
-    reducer.add(rows, Named(TABLE, np.zeros(rows.size, np.int32), KEYS), T0 * NS, T0 * NS + 1)
+    reducing = reduction(TABLE, 100)
+    reducer = reducing.reducer
+    rows = observation(len(latencies), pid=2, latency=latencies)
+    reducing.add(rows, T0 * NS, T0 * NS + 1)
     (sums,) = reducer.close(None)
     (fact,) = sums.facts(sums.numbers(), np.array([1]))
     expected = np.bincount(bucket_of(np.array(latencies)), minlength=BUCKETS)
     assert [int(fact[f"latency_b{i}"]) for i in range(BUCKETS)] == expected.tolist()
 
 
-def test_every_column_of_a_fact_is_filled_from_its_own_counter() -> None:
+def test_every_column_of_a_fact_is_filled_from_its_own_counter(reduction: Any) -> None:
     values = {name: 3 + index for index, name in enumerate(COUNTERS)}
-    reducer = Reducer(10, 100)
-    rows = observation(2, latency=500, **values)
-    reducer.add(rows, Named(TABLE, np.zeros(2, np.int32), KEYS), T0 * NS, T0 * NS + 1)
+    reducing = reduction(TABLE, 100)
+    reducer = reducing.reducer
+    rows = observation(2, pid=2, latency=500, **values)
+    reducing.add(rows, T0 * NS, T0 * NS + 1)
     (sums,) = reducer.close(None)
     (fact,) = sums.facts(sums.numbers(), np.array([77]))
     assert {name: int(fact[name]) for name in COUNTERS} == {name: 2 * value for name, value in values.items()}
@@ -93,21 +95,23 @@ def test_every_column_of_a_fact_is_filled_from_its_own_counter() -> None:
     assert FACT.names is not None
 
 
-def test_rows_of_the_future_count_now_and_ancient_ones_in_the_oldest_open_interval() -> None:
-    reducer = Reducer(10, 100)
-    rows = observation(2, time=[0, 500 * NS])
+def test_rows_of_the_future_count_now_and_ancient_ones_in_the_oldest_open_interval(reduction: Any) -> None:
+    reducing = reduction(TABLE, 100)
+    reducer = reducing.reducer
+    rows = observation(2, pid=2, time=[0, 500 * NS])
     now = T0 + 200
-    reducer.add(rows, Named(TABLE, np.zeros(2, np.int32), KEYS), T0 * NS, now * NS)
+    reducing.add(rows, T0 * NS, now * NS)
     assert sorted(reducer.open) == [(now - 60) // 10 * 10, now // 10 * 10]
 
 
-def test_growth_keeps_what_was_counted() -> None:
-    reducer = Reducer(10, 5000)
+def test_growth_keeps_what_was_counted(reduction: Any) -> None:
+    reducing = reduction(TABLE, 5000)
+    reducer = reducing.reducer
     total = 0
     for start in range(0, 4000, 37):
-        rows = observation(37, latency=1000, bytes_sent=start + 1)
+        rows = observation(37, pid=2, latency=1000, bytes_sent=start + 1)
         rows["remote"] = (np.arange(37) + start).astype(">u8").repeat(2).view("V16")
-        reducer.add(rows, Named(TABLE, np.zeros(37, np.int32), KEYS), T0 * NS, T0 * NS + 1)
+        reducing.add(rows, T0 * NS, T0 * NS + 1)
         total += 37 * (start + 1)
     (sums,) = reducer.close(None)
     numbers = sums.numbers()
@@ -118,20 +122,20 @@ def test_growth_keeps_what_was_counted() -> None:
     assert len(np.unique(facts["edge"])) == numbers.size
 
 
-def test_tidy_keeps_open_intervals_whole() -> None:
-    reducer = Reducer(10, 100)
-    named = Named(TABLE, np.zeros(60, np.int32), KEYS)
+def test_tidy_keeps_open_intervals_whole(reduction: Any) -> None:
+    reducing = reduction(TABLE, 100)
+    reducer = reducing.reducer
     for second, base in ((0, 0), (10, 1000)):
-        rows = observation(60, time=second * NS, bytes_sent=np.arange(60) + base)
+        rows = observation(60, pid=2, time=second * NS, bytes_sent=np.arange(60) + base)
         rows["remote"] = (np.arange(60) // 2 + base).astype(">u8").repeat(2).view("V16")
-        reducer.add(rows, named, T0 * NS, (T0 + 15) * NS)
+        reducing.add(rows, T0 * NS, (T0 + 15) * NS)
     first = reducer.close(T0 + 10)
     assert [sums.bucket for sums in first] == [T0]
     reducer.tidy()
     assert len(reducer.edges) == 30
-    rows = observation(1, time=11 * NS, bytes_sent=10**6)
+    rows = observation(1, pid=2, time=11 * NS, bytes_sent=10**6)
     rows["remote"] = np.array([1000]).astype(">u8").repeat(2).view("V16")
-    reducer.add(rows, Named(TABLE, np.zeros(1, np.int32), KEYS), T0 * NS, (T0 + 15) * NS)
+    reducing.add(rows, T0 * NS, (T0 + 15) * NS)
     (sums,) = reducer.close(None)
     assert int(sums.counters["bytes_sent"].sum()) == sum(range(1000, 1060)) + 10**6
     assert len(reducer.edges) == 30
