@@ -36,6 +36,7 @@ class Watched:
         self.records = 0
         self.fill = 0.0
         self.failure = ""
+        self._totals: dict[str, tuple[int, int, int, int]] = {}
         self._told: dict[str, tuple[int, int, int, int]] = {}
 
     @property
@@ -80,24 +81,27 @@ class Watched:
             return _NOTHING
 
     def totals(self) -> dict[str, tuple[int, int, int, int]]:
-        """Losses since the probe was opened, by reason: count, packets, bytes sent, bytes received."""
+        """Losses since the probe was opened, by reason: count, packets, bytes sent, bytes received.
+
+        They only grow: where a probe takes something back, what comes next is less by that.
+        """
         if self.failure:
-            return self._told
+            return self._totals
         try:
-            return {
-                reason: (loss.count, loss.packets, loss.bytes_sent, loss.bytes_received)
-                for reason, loss in self.probe.losses().items()
-            }
+            for reason, loss in self.probe.losses().items():
+                now = loss.count, loss.packets, loss.bytes_sent, loss.bytes_received
+                count, packets, sent, received = map(max, now, self._totals.get(reason, _NO_LOSS))
+                self._totals[reason] = count, packets, sent, received
         except (FathomError, OSError) as error:
             self._fail(error)
-            return self._told
+        return self._totals
 
     def losses(self, bucket: int) -> list[Loss]:
         """What was lost since the last call, as losses of ``bucket``."""
         fresh: list[Loss] = []
-        totals = self.totals()
+        totals = dict(self.totals())
         for reason, now in totals.items():
-            before = self._told.get(reason, (0, 0, 0, 0))
+            before = self._told.get(reason, _NO_LOSS)
             count, packets, sent, received = (a - b for a, b in zip(now, before, strict=True))
             if count or packets or sent or received:
                 fresh.append(Loss(bucket, "kernel", self.name, reason, count, packets, sent, received))
@@ -109,4 +113,5 @@ class Watched:
         _LOG.error("probe %s is set aside: %s", self.name, self.failure)
 
 
+_NO_LOSS = (0, 0, 0, 0)
 _NOTHING: Records = np.zeros(0, OBSERVATION)

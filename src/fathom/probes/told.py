@@ -73,6 +73,11 @@ class Told:
         self.forget(lost["socket"])
         return LossCount(0, 0, int(lost["bytes_sent"].sum()), int(lost["bytes_received"].sum()))
 
+    def absent(self, alive: npt.NDArray[np.uint64]) -> LossCount:
+        """What those that are not ``alive``, and not buried, were told of."""
+        lost = self._rows[~np.isin(self._rows["socket"], alive)]
+        return LossCount(0, 0, int(lost["bytes_sent"].sum()), int(lost["bytes_received"].sum()))
+
     def _find(self, sockets: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
         if not len(self):
             return np.zeros(len(sockets), np.intp), np.zeros(len(sockets), np.bool_)
