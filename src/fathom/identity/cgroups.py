@@ -11,6 +11,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from fathom.errors import FeatureMissing
+from fathom.kernel.cgroups import cgroup2_mount
+
 
 @dataclass(slots=True)
 class _Known:
@@ -18,17 +21,12 @@ class _Known:
     seen_s: float
 
 
-def cgroup2_mount(mounts: Path = Path("/proc/self/mountinfo")) -> Path | None:
-    """Where the cgroup2 file system is mounted, or None (format: proc_pid_mountinfo(5))."""
+def mounted() -> Path | None:
+    """Where cgroup2 is mounted, or None."""
     try:
-        lines = mounts.read_text().splitlines()
-    except OSError:
+        return cgroup2_mount()
+    except FeatureMissing:
         return None
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        if after.startswith("cgroup2 "):
-            return Path(before.split()[4].encode().decode("unicode_escape"))
-    return None
 
 
 class CgroupTree:

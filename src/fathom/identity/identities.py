@@ -19,7 +19,7 @@ from fathom.events.batches import Clock
 from fathom.events.edges import Workload
 from fathom.events.observations import OBSERVATION
 from fathom.identity import processes
-from fathom.identity.cgroups import CgroupTree, cgroup2_mount
+from fathom.identity.cgroups import CgroupTree, mounted
 from fathom.identity.own import OwnProcesses
 from fathom.identity.placement import Placement, placement
 from fathom.identity.remembered import Remembered
@@ -68,7 +68,7 @@ class Identities:
     ) -> None:
         self.bounds = bounds or Bounds()
         self.workloads = Workloads(node or socket.gethostname(), cluster, self.bounds.workloads)
-        self.cgroups = CgroupTree(cgroup2_mount(), kept_s=self.bounds.kept_s) if cgroups is None else cgroups
+        self.cgroups = CgroupTree(mounted(), kept_s=self.bounds.kept_s) if cgroups is None else cgroups
         #: Processes that were named by what the kernel called them, by reason.
         self.fallbacks = {"gone": 0, "denied": 0, "budget": 0, "reused": 0}
         self.lookups = 0

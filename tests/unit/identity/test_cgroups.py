@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fathom.identity.cgroups import CgroupTree, cgroup2_mount
+from fathom.identity.cgroups import CgroupTree
 
 
 def made(root: Path, path: str) -> int:
@@ -61,16 +61,3 @@ def test_without_cgroup2_nothing_is_known() -> None:
     assert tree.path(1, 0.0, "/") == ""
     tree.walk(1.0)
     assert len(tree) == 0
-
-
-def test_the_mount_is_found(tmp_path: Path) -> None:
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(
-        "22 1 0:20 / /sys rw - sysfs sysfs rw\n"
-        "30 22 0:26 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu\n"
-        "31 22 0:27 / /sys/fs/c\\040group rw,nosuid shared:10 - cgroup2 cgroup2 rw\n"
-    )
-    assert cgroup2_mount(mounts) == Path("/sys/fs/c group")
-    mounts.write_text("22 1 0:20 / /sys rw - sysfs sysfs rw\n")
-    assert cgroup2_mount(mounts) is None
-    assert cgroup2_mount(tmp_path / "absent") is None

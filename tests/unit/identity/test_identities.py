@@ -59,14 +59,14 @@ def test_executables_in_the_root_cgroup(names: Names, proc: Any) -> None:
     assert names.names(rows) == ["process/curl", "process/python3.11", "process/curl"]
 
 
-def test_whole_workload(names: Names, cgroups: Path, proc: Any) -> None:
+def test_whole_workload(names: Names, cgroups: Path) -> None:
     cid = "ab" * 32
     (cgroups / f"docker/{cid}").mkdir(parents=True)
     table, numbers = names.identities.resolve(seen(((cgroups / f"docker/{cid}").stat().st_ino, 30, "x")), at(100))
     assert table[numbers[0]] == Workload(node="n1", kind="container", name=cid[:12], container=cid)
 
 
-def test_the_cgroup_wins_and_its_processes_are_not_looked_up(names: Names, cgroups: Path, proc: Any) -> None:
+def test_the_cgroup_wins_and_its_processes_are_not_looked_up(names: Names, cgroups: Path) -> None:
     (cgroups / "system.slice/nginx.service").mkdir(parents=True)
     unit = (cgroups / "system.slice/nginx.service").stat().st_ino
     assert names.names(seen((unit, 40, "nginx"))) == ["unit/nginx.service"]
@@ -143,7 +143,7 @@ def test_hybrid_hosts_are_asked_for_their_old_hierarchies(names: Names, proc: An
     assert names.names(seen((names.root, 70, "web"))) == [f"container/{cid[:12]}"]
 
 
-def test_lookups_are_bounded_and_made_up_for_later(names: Names, proc: Any, cgroups: Path) -> None:
+def test_lookups_are_bounded_and_made_up_for_later(proc: Any, cgroups: Path) -> None:
     few = Names(proc, cgroups, lookups_per_s=5)
     for pid in range(100, 120):
         proc.start(pid, f"c{pid}", exe="/usr/bin/tool")
@@ -156,7 +156,7 @@ def test_lookups_are_bounded_and_made_up_for_later(names: Names, proc: Any, cgro
     assert last == ["process/tool"] * 20
 
 
-def test_what_finds_no_room_is_other_until_there_is_room(names: Names, proc: Any, cgroups: Path) -> None:
+def test_what_finds_no_room_is_other_until_there_is_room(proc: Any, cgroups: Path) -> None:
     small = Names(proc, cgroups, workloads=4, kept_s=60)
     for pid in range(100, 106):
         proc.start(pid, "p", exe=f"/bin/tool{pid}")

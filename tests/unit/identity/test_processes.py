@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,7 +55,7 @@ def test_cgroups_put_the_unified_one_first(proc: Any) -> None:
 def test_this_very_process() -> None:
     found = processes.look(os.getpid())
     assert found is not None
-    assert found.executable == os.path.basename(os.path.realpath("/proc/self/exe"))
+    assert found.executable == Path("/proc/self/exe").resolve().name
     assert found.parent == os.getppid()
 
 
