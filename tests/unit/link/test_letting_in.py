@@ -304,7 +304,9 @@ async def test_an_agent_that_ignores_the_window_is_sent_away(make_server: Any, t
     async with make_server(ledger, link_window=2) as server:
         many = [messages.delivery("zz", sequence, 1, _encoded(sequence)) for sequence in range(1, 8)]
         code, _ = await raw_stream(server.port, token, hello(), *many, linger_s=0.05)
-        assert code == grpc.StatusCode.INVALID_ARGUMENT
+        # The end may overtake its code when the stream is half closed at that moment: the server's count is sure.
+        assert code != grpc.StatusCode.OK
+        assert server.counts().turned_away == {"wire_error": 1}
 
 
 async def test_a_message_above_the_bound_ends_its_stream_only(
