@@ -1,7 +1,8 @@
 """``fathom agent``: joins what does not know one another: probes, identity, the loop, the link, the local API.
 
 A probe that the kernel refuses does not stop the other; status says so. It refuses to start when all are refused.
-Capabilities go before numpy is imported, since its threads would keep them: hence the imports inside functions.
+Memory is counted, so OpenSSL is kept out before asyncio would load it; capabilities go before numpy is imported, whose
+threads would keep them: hence the imports inside functions, in this order.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ def command(data_dir: Path, listen: str | None, config: Path | None, **flags: An
     Needs root or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; gives up the other capabilities at the start. It dials the
     server and never listens for it. SIGTERM ends it: the open interval is sent first.
     """
+    from fathom.cli.thrift import spare
+
+    spare()
     from fathom.cli.premises import require_extension
     from fathom.cli.running import log_to_stderr
 
