@@ -31,7 +31,7 @@ class AgentSettings:
     lookups_per_s: int = setting(
         500, "New processes looked up under /proc in a second; above, the kernel's name is used", unit="1/s", minimum=1
     )
-    recent_bytes: int = setting(2 << 20, "Memory for recent raw events, for each probe", unit="bytes", minimum=4096)
+    recent_bytes: int = setting(1 << 20, "Memory for recent raw events, for each probe", unit="bytes", minimum=4096)
     series_s: int = setting(300, "Time for which the node keeps its own series", unit="s", minimum=10)
     top_edges: int = setting(100, "Busiest edges kept in the node's own series", unit="edges", minimum=1)
     own_traffic: bool = setting(False, "Show Fathom's own traffic too, as process/fathom")
