@@ -35,10 +35,8 @@ class MemoryBudget:
 
     def check(self, rings: Sequence[RecentEvents]) -> bool:
         """Whether memory is within the budget; if not, counts it and gives up recent events."""
+        give_back()
         self.resident = resident_bytes(self._statm)
-        if self.resident > self.budget_bytes * 3 // 4:
-            give_back()
-            self.resident = resident_bytes(self._statm)
         if self.resident <= self.budget_bytes:
             return True
         self.over += 1

@@ -37,7 +37,7 @@ class AgentSettings:
     own_traffic: bool = setting(False, "Show Fathom's own traffic too, as process/fathom")
     own_root_pid: int = setting(0, "The process whose whole tree is Fathom; 0: this process", unit="pid", minimum=0)
     memory_budget_mib: int = setting(
-        64, "Resident memory above which recent events are given up", unit="MiB", minimum=16
+        96, "Resident memory above which recent events are given up", unit="MiB", minimum=16
     )
     api_host: str = setting("127.0.0.1", "Address of the local API and /metrics")
     api_port: int = setting(8602, "Port of the local API and /metrics; 0: any free one", unit="port", minimum=0)
