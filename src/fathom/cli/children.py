@@ -89,7 +89,10 @@ class Child:
             code = await self._process.wait()
             if self._stopping:
                 return
+            await asyncio.wait({self._drained}, timeout=1.0)
             self.last_end = ended(code)
+            if code > 0:
+                self.last_end += f" ({self.log.complaint().splitlines()[0]})"
             self.log.append(f"fathom up: {self.part.name} {self.last_end}; starting it again in {wait:g} s".encode())
             self.state = "waiting"
             if time.monotonic() - born > self._pace.forgive:

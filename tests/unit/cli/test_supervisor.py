@@ -89,6 +89,23 @@ async def test_a_child_that_dies_is_started_again_and_counted(tmp_path: Path) ->
     assert (tmp_path / "agent.log").read_text().count("starting it again in") == 3
 
 
+async def test_why_a_child_ended_by_itself_is_kept_for_the_screen(tmp_path: Path) -> None:
+    gone = "import pathlib, sys; p = pathlib.Path(sys.argv[1])\n" + CALM.replace(
+        "while True:",
+        "if p.with_name('again').exists(): sys.exit('fathom: the disk is full\\n  to do: free some')\nwhile True:",
+    )
+    supervisor = Supervisor([part(tmp_path, "server", gone)], logs(tmp_path), QUICK)
+
+    async def body(s: Supervisor) -> None:
+        (child,) = s.children
+        (tmp_path / "again").touch()
+        os.kill(child.pid or 0, signal.SIGKILL)
+        await until(lambda: child.restarts >= 2)
+        assert child.last_end == "ended with status 1 (the disk is full)"
+
+    await supervisor.run(body)
+
+
 async def test_a_child_that_never_becomes_ready_ends_all_with_its_own_words(tmp_path: Path) -> None:
     program = "import sys; print('loading'); sys.exit('fathom: port 8600 is taken\\n  to do: give another')"
     pids: list[int] = []
