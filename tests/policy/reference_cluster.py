@@ -220,7 +220,7 @@ class Cluster:
         try:
             plain_ip(text)
         except ValueError:
-            return [self.outside_name(text, window)]
+            return self.by_name(text, window)
         return self.at_ip(text, window, name)
 
     def workload(self, text: str, window: tuple[int, int]) -> list[Thing]:
@@ -256,6 +256,10 @@ class Cluster:
         return [self.absent(namespace)]
 
     def at_ip(self, text: str, window: tuple[int, int], name: str | None) -> list[Thing]:
+        return self.fitting(self.holders(text, window, name), window)
+
+    def holders(self, text: str, window: tuple[int, int], name: str | None) -> list[Thing]:
+        """Everything that ever had the address, with its times."""
         one = plain_ip(text)
         if one.is_loopback:
             return [Thing("self")]
@@ -270,7 +274,7 @@ class Cluster:
             if any(plain_ip(ip) == one for ip in self.node_ips(item.doc["metadata"]["name"]))
         ]
         if found:
-            return self.fitting(found, window)
+            return found
         for item in self.of_kind.get("Node", []):
             if any(in_block(text, cidr, []) for cidr in (item.doc.get("spec") or {}).get("podCIDRs") or []):
                 self.touched.add(13)
@@ -295,13 +299,20 @@ class Cluster:
             return frozenset(known)
         return None
 
-    def outside_name(self, text: str, window: tuple[int, int]) -> Thing:
+    def by_name(self, text: str, window: tuple[int, int]) -> list[Thing]:
+        """Whoever has an address that the name's answers gave, while they did."""
         wanted = text.lower().rstrip(".")
-        ips = tuple(t.doc["address"] for t in self.answers() if t.doc["name"].lower().rstrip(".") == wanted)
-        names = {wanted}
-        for ip in ips:
-            names |= self.names_of(ip, window, None) or set()
-        return Thing("outside", ips=ips, names=frozenset(names if ips else {wanted}))
+        found: list[Thing] = []
+        for item in self.answers():
+            if item.doc["name"].lower().rstrip(".") != wanted:
+                continue
+            for thing in self.holders(item.doc["address"], window, text):
+                since, until = max(thing.since, item.since), min(thing.until, item.until)
+                if since < until:
+                    found.append(Thing(**{**thing.__dict__, "since": since, "until": until}))
+        living = [t for t in found if t.since <= window[1] and t.until > window[0]]
+        nowhere = Thing("outside", names=frozenset((wanted,)))
+        return living or [nowhere]
 
     # -- services
 

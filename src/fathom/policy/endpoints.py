@@ -199,10 +199,14 @@ class Finder:
         return [Candidate(EXTERNAL, addresses=own)]
 
     def _name(self, text: str) -> list[Candidate]:
-        """A DNS name: outside, at the addresses that its answers gave."""
+        """A DNS name: whoever has each address that its answers gave, while they did; else an unknown one outside."""
         wanted = text.lower().removesuffix(".")
-        held = [one for one, names in self.index.answers.items() if any(name == wanted for name, _, _ in names)]
-        return [Candidate(EXTERNAL, addresses=self.index.addresses.number(tuple(sorted(held))), note=CHANGED)]
+        found: list[Candidate] = []
+        for one, answers in self.index.answers.items():
+            for name, since, until in answers:
+                if name == wanted:
+                    found += _during(self._address(one), since, until, CHANGED)
+        return found or [Candidate(EXTERNAL)]
 
     # -- services
 
@@ -282,6 +286,15 @@ class Finder:
     def _find_node_ports(self) -> list[int]:
         services = self.index.records.services
         return [number for number, item in enumerate(services) if any(port.node_port for port in item.ports)]
+
+
+def _during(candidates: list[Candidate], since: int, until: int, note: int) -> list[Candidate]:
+    """Those that held for some of a span of time, for that part of it."""
+    return [
+        msgspec.structs.replace(item, since=max(item.since, since), until=min(item.until, until), note=note)
+        for item in candidates
+        if item.since < until and item.until > since
+    ]
 
 
 def _by_service(slices: Iterable[Slice]) -> dict[tuple[str, str], list[Slice]]:

@@ -279,7 +279,9 @@ def _too_late(flows: Flows, rows: Rows, src: _End, dst: _End) -> NDArray[np.bool
     first, last = first[rows["flow"]], last[rows["flow"]]
     for name, (table, chosen) in (("src", src), ("dst", dst)):
         gone = (table.rows["since"][chosen] > last) | (table.rows["until"][chosen] <= first)
-        gone &= rows[name + "_kind"] != EXTERNAL
+        away = rows[name + "_kind"] == EXTERNAL
+        rows[name + "_addresses"][gone & away] = 0
+        gone &= ~away
         there = chosen[gone]
         rows[name + "_kind"][gone] = POD
         rows[name + "_profile"][gone] = table.rows["gone"][there]
@@ -338,7 +340,7 @@ def _names(flows: Flows, rows: Rows, index: Index) -> tuple[NDArray[np.int32], t
         strict=True,
     ):
         answers = [item for one in index.addresses.values[target] for item in index.answers.get(one, ())]
-        key = (name, text if not target else -1, target, begin, end) if answers else (name, text if not target else -1)
+        key = (name, text, target, begin, end) if answers else (name, text)
         number = memory.get(key)
         if number is None:
             known = {item[0] for item in answers if item[1] <= end and item[2] > begin}
@@ -346,7 +348,7 @@ def _names(flows: Flows, rows: Rows, index: Index) -> tuple[NDArray[np.int32], t
             if name:
                 known.add(flows.strings[name].lower().removesuffix("."))
             elif "/" not in spoken and any(c.isalpha() for c in spoken) and ":" not in spoken:
-                known = {spoken.lower().removesuffix(".")}
+                known.add(spoken.lower().removesuffix("."))
             number = memory[key] = sets.setdefault(frozenset(known), len(sets)) if known else -1
         found[place] = number
     return found, tuple(sets)
