@@ -198,7 +198,7 @@ asked = st.lists(questions, min_size=1, max_size=3)
 
 
 @settings(
-    max_examples=120, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=100, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 @given(histories, asked)
 def test_any_history_gives_the_same_answers(history, questions):

@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -81,12 +82,25 @@ def test_a_directory_that_cannot_be_written_is_told_at_once(mount, world):
         open_store(f"sqlite://{folder}", clock=world.clock)
 
 
-def test_a_directory_without_permission_is_told_at_once(tmp_path, require):
-    if os.geteuid() == 0:
-        require("user", "root may write anywhere; a read-only mount is tested instead")
-    tmp_path.chmod(0o500)
-    with pytest.raises(StoreError, match="cannot be made"):
-        open_store(f"sqlite://{tmp_path}/store")
+@pytest.fixture
+def nobody():
+    """For root: the rights of an unprivileged user."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65_534)
+    yield
+    os.seteuid(0)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_directory_without_permission_is_told_at_once():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o500)
+        with pytest.raises(StoreError, match="cannot be made: Permission denied"):
+            open_store(f"sqlite://{folder}/store")
+        with pytest.raises(StoreError, match="cannot be written"):
+            open_store(f"sqlite://{folder}")
 
 
 def test_a_file_where_the_directory_should_be_is_told(tmp_path):
@@ -195,6 +209,7 @@ def test_a_second_writer_is_told_who_the_first_is(open_sqlite, world):
 
 READER = """
 import sys
+import tempfile
 import threading
 from fathom.store.interface import EdgeQuery, Window
 from fathom.store.opening import open_store
@@ -360,4 +375,24 @@ def test_days_may_be_dropped_while_others_read(open_sqlite, world):
         reader.join()
     assert answers <= {0, 1, 2}
     assert [row.sums.connections for row in store.edges(EdgeQuery(Window(0, 2**32))).items] == [1]
+    store.close()
+
+
+@pytest.mark.slow
+def test_a_million_edges_are_kept_and_one_more_is_counted(open_sqlite, world):
+    store = open_sqlite()
+    for part in range(100):
+        edges = [world.edge(f"w{part}", peer=f"10.{part}.{i >> 8}.{i & 255}") for i in range(10_000)]
+        store.write(world.batch(*((edge, DAY, {"bytes_sent": 1}) for edge in edges)))
+    more = world.batch((world.edge("one more"), DAY, {"bytes_sent": 5}))
+    assert store.write(more)
+    assert store.health().edges == 1_000_000
+    assert [(row.reason, row.count, row.bytes_sent) for row in store.losses(TODAY)] == [("edges_full", 1, 5)]
+    store.close()
+    store = open_sqlite()
+    assert store.health().edges == 1_000_000
+    found = store.edges(EdgeQuery(TODAY, peer="10.7.1.0/24", workload="unit/w7", limit=1_000)).items
+    assert len(found) == 256
+    assert sum(row.edges for row in store.workloads(EdgeQuery(TODAY, limit=1_000)).items) == 1_000_000
+    assert store.write(world.batch((edges[0], DAY + 10, {"bytes_sent": 1}), edges=()))
     store.close()

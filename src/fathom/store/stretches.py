@@ -14,9 +14,9 @@ Stretch = tuple[int, int]
 
 
 def merge(stretches: Iterable[Stretch], tolerance_ns: int = TOLERANCE_NS) -> list[Stretch]:
-    """The same time as few stretches, in order; stretches closer than ``tolerance_ns`` become one."""
+    """The same time as few stretches, in order; stretches closer than ``tolerance_ns`` become one, empty ones none."""
     merged: list[Stretch] = []
-    for start, end in sorted(stretches):
+    for start, end in sorted(stretch for stretch in stretches if stretch[0] < stretch[1]):
         if merged and start - merged[-1][1] < tolerance_ns:
             merged[-1] = (merged[-1][0], max(merged[-1][1], end))
         else:

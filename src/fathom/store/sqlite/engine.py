@@ -20,7 +20,7 @@ import msgspec
 from fathom.errors import FathomError, StoreBusy, StoreError
 from fathom.events.batches import Batch
 from fathom.events.edges import Edge
-from fathom.store import filters, parts
+from fathom.store import filters, parts, schema
 from fathom.store.cursors import Key, seal, unseal
 from fathom.store.interface import (
     SECONDS_PER_DAY,
@@ -94,6 +94,11 @@ class SqliteStore:
         if not self._layout.meta.exists():
             raise StoreError(f"there is no store at {self._layout.meta}", do="see whether the path is right")
         files.refuse_newer(self._layout)
+        if any(0 < files.version_of(path) < schema.VERSION for path in self._layout.all()):
+            raise StoreError(
+                f"{self._layout.meta} was written by an earlier Fathom",
+                do="start this Fathom's server on it once: that brings it to this version",
+            )
         with files.translated(self._layout.meta), contextlib.closing(files.connect(self._layout.meta, "ro")) as c:
             self._read_only_id = str(c.execute("SELECT value FROM identity WHERE name = 'store_id'").fetchone()[0])
 
@@ -111,11 +116,14 @@ class SqliteStore:
         for name in sorted(path.name for path in self._layout.root.iterdir()):
             if ".damaged-" in name and not name.endswith(("-wal", "-shm")):
                 self._note(f"{name}: a damaged file that was kept aside")
-        there = set(self._layout.days())
-        for day in sorted(there):
+        for day in self._layout.days():
+            path = self._layout.day(day)
             if day < meta.floor_day:
-                files.delete(self._layout.day(day))
-            elif day not in meta.registered:
+                files.delete(path)
+                continue
+            if 0 < files.version_of(path) < schema.VERSION:
+                DayFile(path, self._now(), self._synchronous).close()  # which brings it to this version
+            if day not in meta.registered:
                 meta.register(day)
         gone = meta.registered - set(self._layout.days())
         for day in sorted(d for d in gone if d >= meta.floor_day):

@@ -265,12 +265,19 @@ def writable(root: Path) -> bool:
 def refuse_newer(layout: Layout) -> None:
     """Raises StoreNewer if a file has a newer schema; reads headers only, so that nothing is touched."""
     for path in layout.all():
-        with translated(path), path.open("rb") as file:
-            header = file.read(100)
-        if len(header) == 100 and header.startswith(_MAGIC):
-            version, application = struct.unpack_from(">4xi4xi", header, 56)
-            if application == schema.APPLICATION_ID and version > schema.VERSION:
-                raise schema.newer(str(path), version)
+        version = version_of(path)
+        if version > schema.VERSION:
+            raise schema.newer(str(path), version)
+
+
+def version_of(path: Path) -> int:
+    """The schema version in a file's header, 0 if the file is not one of Fathom's."""
+    with translated(path), path.open("rb") as file:
+        header = file.read(100)
+    if len(header) < 100 or not header.startswith(_MAGIC):
+        return 0
+    version, application = struct.unpack_from(">4xi4xi", header, 56)
+    return int(version) if application == schema.APPLICATION_ID else 0
 
 
 def lock(root: Path) -> int:
