@@ -18,14 +18,17 @@ from fathom.probes.flow import FlowProbe
 from fathom.probes.settings import ProbeSettings
 from tests.truth.flows import UDP6_HEAD, UDP_HEAD, Flows, cookie
 
-pytestmark = [pytest.mark.root, pytest.mark.usefixtures("root")]
+pytestmark = pytest.mark.root
 
 PORT = 49_151
 PORTLESS = {"remote_port": 0, "local_port": 0}
 
 
-@pytest.fixture
-def flows() -> Iterator[Flows]:
+@pytest.fixture(scope="module")
+def flows(require: Callable[[str, str], None]) -> Iterator[Flows]:
+    """One probe for all: each test looks at its own socket."""
+    if os.geteuid() != 0:
+        require("root", "this test loads programs into the kernel and needs root")
     with FlowProbe.open(ProbeSettings()) as probe:
         yield Flows(probe)
 

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# The tests that a person runs, in minutes. With --all also the slow ones, and the kernel tests on other kernels.
+#
+#   tools/test.sh [--all] [PYTEST ARGUMENT…]
+#
+# Tests that load programs into the kernel need root. Not as root they run by sudo, if that asks for no password, and
+# leave nothing of root's behind; else they skip, and say so. FATHOM_REQUIRE=all makes each skip a failure.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Files that the tests of one user would leave in the tree of another go to a folder of their own.
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch" 2> /dev/null || sudo -n rm -rf "$scratch"' EXIT
+mkdir "$scratch/user" "$scratch/root"
+failed=0
+
+all=
+if [[ ${1:-} == --all ]]; then
+    all=1
+    shift
+fi
+slow=(-m "not slow")
+[[ ! $all ]] || slow=()
+
+# pytest in a clean state; the first argument is the folder for what it writes.
+run() {
+    local place=$1
+    shift
+    env PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$place/hypothesis" TMPDIR="$place" \
+        .venv/bin/python -m pytest -q -p no:cacheprovider --basetemp="$place/pytest" "$@"
+}
+
+# Folders that exist and have tests, of those named.
+with_tests() {
+    local folder
+    for folder; do
+        [[ -z $(find "tests/$folder" -name 'test_*.py' -print -quit 2> /dev/null) ]] || echo "tests/$folder"
+    done
+}
+
+part() {
+    echo "test: $*" >&2
+    "$@" || failed=1
+}
+
+mapfile -t plain < <(with_tests unit layout store policy)
+mapfile -t rooted < <(with_tests kernel e2e)
+if [[ $all ]]; then
+    tools/setup.sh --packages tools/packages-guests.txt
+    export FATHOM_VM_CACHE=${FATHOM_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fathom-vm}
+    tools/vm/fetch-kernels.sh
+    mapfile -t -O "${#rooted[@]}" rooted < <(with_tests vm)
+fi
+
+if ((EUID == 0)); then
+    part run "$scratch/user" "${slow[@]}" "${plain[@]}" "${rooted[@]}" "$@"
+else
+    part run "$scratch/user" "${slow[@]}" "${plain[@]}" "$@"
+    if sudo -n true 2> /dev/null; then
+        keep=FATHOM_REQUIRE,FATHOM_VM_CACHE,PATH
+        as_root=(sudo -n --preserve-env=$keep env HOME="$scratch/root" PYTHONDONTWRITEBYTECODE=1
+            HYPOTHESIS_STORAGE_DIRECTORY="$scratch/root/hypothesis" TMPDIR="$scratch/root")
+        part "${as_root[@]}" .venv/bin/python -m pytest -q -p no:cacheprovider --basetemp="$scratch/root/pytest" \
+            "${slow[@]}" "${rooted[@]}" "$@"
+    else
+        echo "test: not root, and sudo asks for a password: tests that need root will skip (sudo make test runs them)" >&2
+        part run "$scratch/root" "${slow[@]}" "${rooted[@]}" "$@"
+    fi
+fi
+exit $failed
