@@ -36,9 +36,9 @@ def test_the_probes_are_exact_there_too(kernel: str, require: Callable[[str, str
         require("vm", f"kernel {kernel} was not fetched (tools/vm/fetch-kernels.sh {kernel})")
     files = _files()
     assert len(files) > len(TESTS)
+    options = ("-q", "-p", "no:cacheprovider", "--tb=short", "--maxfail=5")
     done = subprocess.run(
-        [ROOT / "tools/vm/run.sh", kernel, "--", ROOT / ".venv/bin/python", "-m", "pytest"]
-        + ["-q", "-p", "no:cacheprovider", "--tb=short", "--maxfail=5", *files],
+        [ROOT / "tools/vm/run.sh", kernel, "--", ROOT / ".venv/bin/python", "-m", "pytest", *options, *files],
         cwd=ROOT,
         env={**os.environ, "VM_TIMEOUT": str(LIMIT_S), "FATHOM_REQUIRE": "root", "PYTEST_ADDOPTS": ""},
         capture_output=True,
