@@ -7,9 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from fathom.events.edges import Workload
+from fathom.events.observations import Direction
 from fathom.identity.cgroups import mounted
 from fathom.identity.identities import Identities
 from fathom.identity.own import OwnProcesses
@@ -76,35 +77,63 @@ def listener() -> Iterator[socket.socket]:
 
 
 class Watch:
-    """The probe and names for what it saw of connections to ``port``."""
+    """The probe, drained all the time since the machine may be busy, and names for the connections that it saw."""
 
-    def __init__(self, probe: TcpProbe, port: int, root: int = 1 << 22) -> None:
-        self.probe = probe
-        self.port = port
-        self.identities = Identities("here", own=OwnProcesses(root))
+    def __init__(self, probe: TcpProbe, own: int = 1 << 22) -> None:
+        self.identities = Identities("here", own=OwnProcesses(own))
+        self._probe = probe
+        self._found: list[np.ndarray] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._drain)
 
-    def egress(self, wanted: int = 1) -> list[Workload]:
-        """The workloads that connected, once ``wanted`` connections were seen."""
-        rows, numbers = self.rows(wanted)
-        table = self.identities.workloads.table
-        return [table[number] for number in numbers[:wanted]] if rows.size else []
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
 
-    def rows(self, wanted: int) -> tuple[np.ndarray, np.ndarray]:
-        found: list[np.ndarray] = []
-        end = time.monotonic() + 5
-        while sum(part.size for part in found) < wanted and time.monotonic() < end:
-            rows = self.probe.observe(self.probe.drain())
-            found.append(rows[(rows["remote_port"] == self.port) & (rows["connections"] == 1)])
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _drain(self) -> None:
+        while not self._over.wait(0.01):
+            rows = self._probe.observe(self._probe.drain())
+            self._found.append(rows[(rows["direction"] == Direction.EGRESS) & (rows["connections"] == 1)])
+
+    def row(self, pid: int) -> np.ndarray:
+        """The connection that ``pid`` opened last, once it was seen."""
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            for rows in reversed(self._found.copy()):
+                mine = rows[rows["pid"] == pid]
+                if mine.size:
+                    return mine[-1:]
             time.sleep(0.01)
-        rows = np.concatenate(found)
-        assert rows.size == wanted
-        return rows, self.identities.resolve(rows)[1]
+        raise AssertionError(f"no connection of {pid} was seen; losses: {self._probe.losses()}")
+
+    def number(self, pid: int) -> int:
+        """The number of its workload."""
+        return int(self.identities.resolve(self.row(pid))[1][0])
+
+    def workload(self, pid: int) -> Workload:
+        """Who it was."""
+        return self.identities.workloads.table[self.number(pid)]
 
 
 @pytest.fixture
-def watch(listener: socket.socket) -> Iterator[Watch]:
-    with TcpProbe.open(ProbeSettings(ring_bytes=1 << 18)) as probe:
-        yield Watch(probe, listener.getsockname()[1])
+def probe() -> Iterator[TcpProbe]:
+    with TcpProbe.open(ProbeSettings()) as attached:
+        yield attached
+
+
+@pytest.fixture
+def watch(probe: TcpProbe) -> Iterator[Watch]:
+    with Watch(probe) as watching:
+        yield watching
+
+
+@pytest.fixture
+def port(listener: socket.socket) -> int:
+    return int(listener.getsockname()[1])
 
 
 def client(port: int, cgroup: Path | str = "", *, short: bool = False) -> subprocess.Popen[str]:
@@ -131,69 +160,61 @@ def end(process: subprocess.Popen[str]) -> None:
     ],
 )
 def test_a_cgroup_names_its_processes(
-    tree: Path, watch: Watch, path: str, kind: str, name: str, container: str
+    tree: Path, watch: Watch, port: int, path: str, kind: str, name: str, container: str
 ) -> None:
     (tree / path).mkdir(parents=True)
-    process = client(watch.port, tree / path)
+    process = client(port, tree / path)
     try:
-        assert watch.egress() == [Workload(node="here", kind=kind, name=name, container=container)]
+        assert watch.workload(process.pid) == Workload(node="here", kind=kind, name=name, container=container)
     finally:
         end(process)
 
 
-def test_a_cgroup_that_is_gone_keeps_its_name(tree: Path, watch: Watch) -> None:
+def test_a_cgroup_that_is_gone_keeps_its_name(tree: Path, watch: Watch, port: int) -> None:
     unit = tree / "short-lived.service"
     unit.mkdir()
-    process = client(watch.port, unit)
-    assert [str(workload) for workload in watch.egress()] == ["unit/short-lived.service"]
-    end(process)
-    process = client(watch.port, unit)
-    end(process)
+    first = client(port, unit)
+    assert str(watch.workload(first.pid)) == "unit/short-lived.service"
+    end(first)
+    second = client(port, unit)
+    end(second)
     remove(unit)
-    assert [str(workload) for workload in watch.egress()] == ["unit/short-lived.service"]
+    assert str(watch.workload(second.pid)) == "unit/short-lived.service"
 
 
-def test_the_executable_where_the_cgroup_says_nothing(watch: Watch) -> None:
-    process = client(watch.port)
+def test_the_executable_where_the_cgroup_says_nothing(watch: Watch, port: int) -> None:
+    process = client(port)
     try:
-        (workload,) = watch.egress()
+        workload = watch.workload(process.pid)
         real = Path(f"/proc/{process.pid}/exe").resolve().name
         assert (workload.kind, workload.name) == ("process", real)
     finally:
         end(process)
 
 
-def test_the_kernels_name_where_the_process_is_gone(watch: Watch) -> None:
-    process = client(watch.port, short=True)
+def test_the_kernels_name_where_the_process_is_gone(watch: Watch, port: int) -> None:
+    process = client(port, short=True)
     end(process)
-    with suppress(ProcessLookupError):
-        os.kill(process.pid, 0)
-    (workload,) = watch.egress()
+    workload = watch.workload(process.pid)
     assert (workload.kind, workload.name) == ("process", Path(sys.executable).name[:15])
     assert watch.identities.fallbacks["gone"] == 1
 
 
-def test_own_processes_are_told_apart(listener: socket.socket) -> None:
-    port = listener.getsockname()[1]
-    with TcpProbe.open(ProbeSettings(ring_bytes=1 << 18)) as probe:
-        watch = Watch(probe, port, root=os.getpid())
-        process = client(port)
+def test_own_processes_are_told_apart(probe: TcpProbe, port: int) -> None:
+    with Watch(probe, own=os.getpid()) as watch:
+        child = client(port)
         with socket.create_connection(("127.0.0.1", port)):
-            _, numbers = watch.rows(2)
-        end(process)
-        assert numbers.tolist() == [OWN, OWN]
-    with TcpProbe.open(ProbeSettings(ring_bytes=1 << 18)) as probe:
-        watch = Watch(probe, port, root=1 << 22)
-        with socket.create_connection(("127.0.0.1", port)):
-            _, numbers = watch.rows(1)
-        assert numbers[0] != OWN
+            assert (watch.number(child.pid), watch.number(os.getpid())) == (OWN, OWN)
+            strangers = Identities("here", own=OwnProcesses(1 << 22))
+            assert strangers.resolve(watch.row(child.pid))[1][0] != OWN
+        end(child)
 
 
-def test_ids_of_the_kernel_are_inodes_of_the_tree(tree: Path, watch: Watch) -> None:
+def test_ids_of_the_kernel_are_inodes_of_the_tree(tree: Path, watch: Watch, port: int) -> None:
     """What ``bpf_get_current_cgroup_id`` says is what ``stat`` says."""
     unit = tree / "numbered.service"
     unit.mkdir()
-    process = client(watch.port, unit)
-    rows, _ = watch.rows(1)
+    process = client(port, unit)
+    row = watch.row(process.pid)
     end(process)
-    assert int(rows["cgroup"][0]) == unit.stat().st_ino
+    assert int(row["cgroup"][0]) == unit.stat().st_ino
