@@ -5,8 +5,9 @@ Only ``*`` is special in a name. What matches text with ``*`` in it differs betw
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import ip_network
 
 from fathom.errors import UsageError
 from fathom.store.interface import MAX_LIMIT, EdgeQuery
@@ -18,21 +19,20 @@ Condition = tuple[str, list[str | int]]
 _PROTOCOLS = {name.lower(): name for name in ("TCP", "UDP", "ICMP", "ICMPv6")}
 _DIRECTIONS = ("egress", "ingress", "unknown")
 _VERDICTS = ("forwarded", "failed", "dropped", "unknown")
-_MAPPED = 0xFFFF << 32
+_V4 = "00000000000000000000ffff"
 _LONGEST = 4_096
 
 
 def address_key(address: str) -> str:
     """An address as 32 hexadecimal digits, IPv4 as ``::ffff:a.b.c.d``; ``""`` if the text is no address."""
     try:
-        parsed = ip_address(address)
-    except ValueError:
+        return _V4 + socket.inet_pton(socket.AF_INET, address).hex()
+    except (OSError, ValueError):
+        pass  # not IPv4
+    try:
+        return socket.inet_pton(socket.AF_INET6, address.partition("%")[0]).hex()
+    except (OSError, ValueError):
         return ""
-    return _key(int(parsed), parsed.version)
-
-
-def _key(number: int, version: int) -> str:
-    return f"{number | _MAPPED if version == 4 else number:032x}"
 
 
 def check(query: EdgeQuery) -> None:
@@ -121,10 +121,6 @@ def _peer(text: str, matcher: Matcher) -> Condition:
         except ValueError:
             pass  # a name with a slash in it
         else:
-            low, high = (_bound(end) for end in (network.network_address, network.broadcast_address))
-            return "(peer_key >= ? AND peer_key <= ?)", [low, high]
+            ends = (str(network.network_address), str(network.broadcast_address))
+            return "(peer_key >= ? AND peer_key <= ?)", [address_key(end) for end in ends]
     return _any([_match("peer", text, matcher), _match("peer_address", text, matcher)])
-
-
-def _bound(end: IPv4Address | IPv6Address) -> str:
-    return _key(int(end), end.version)

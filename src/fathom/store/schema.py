@@ -42,9 +42,7 @@ _META = (
     " peer_address TEXT NOT NULL, peer_key TEXT NOT NULL, protocol TEXT NOT NULL, port INTEGER NOT NULL,"
     " verdict TEXT NOT NULL, reason TEXT NOT NULL, last_day INTEGER NOT NULL) STRICT",
     "CREATE INDEX edges_name ON edges(name, kind, namespace)",
-    "CREATE INDEX edges_peer ON edges(peer)",
     "CREATE INDEX edges_peer_key ON edges(peer_key)",
-    "CREATE INDEX edges_last_day ON edges(last_day)",
     # Edges that have facts, but whose identity was lost with a damaged file and has not come again yet.
     "CREATE TABLE orphans(edge INTEGER PRIMARY KEY, last_day INTEGER NOT NULL) STRICT",
     "CREATE TABLE nodes(node TEXT PRIMARY KEY, boot TEXT NOT NULL, first_seen INTEGER NOT NULL,"

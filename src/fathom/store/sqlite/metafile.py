@@ -29,12 +29,12 @@ _EDGE_COLUMNS = 17
 _ADD_EDGE = f"INSERT OR IGNORE INTO edges VALUES({', '.join('?' * _EDGE_COLUMNS)})"
 
 
-def edge_row(edge: Edge, day: int) -> tuple[str | int, ...]:
+def edge_row(edge_id: int, edge: Edge, day: int) -> tuple[str | int, ...]:
     """The row of table ``edges`` for an edge last seen on ``day``."""
     w = edge.workload
     who = (w.cluster, w.node, w.namespace, w.kind, w.name, w.pod, w.container)
     peer = (edge.direction, edge.peer, edge.peer_address, address_key(edge.peer_address))
-    return (edge.id, *who, *peer, edge.protocol, edge.port, edge.verdict, edge.reason, day)
+    return (edge_id, *who, *peer, edge.protocol, edge.port, edge.verdict, edge.reason, day)
 
 
 def to_edge(row: Sequence[str | int]) -> Edge:
@@ -104,7 +104,7 @@ class MetaFile:
         if admitted:
             day_of.update((e, day) for day in sorted(days) for e in days[day].tolist() if e in admitted)
         stale = {day: self._known.stale(ids, day) for day, ids in days.items()}
-        self._commit([edge_row(edge, day_of[e]) for e, edge in admitted.items()], stale)
+        self._commit([edge_row(e, edge, day_of[e]) for e, edge in admitted.items()], stale)
         for day in set(day_of.values()):
             self._known.add(np.array([e for e in admitted if day_of[e] == day], dtype=np.int64), day)
         for day, ids in stale.items():

@@ -31,7 +31,5 @@ CREATE TABLE schema(version INTEGER PRIMARY KEY, reached INTEGER NOT NULL) STRIC
 INSERT INTO "schema" VALUES(1,1700086400);
 CREATE TABLE syscalls(cluster TEXT NOT NULL, node TEXT NOT NULL, namespace TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, pod TEXT NOT NULL, container TEXT NOT NULL, image TEXT NOT NULL, executable TEXT NOT NULL, architecture TEXT NOT NULL, syscall TEXT NOT NULL, count INTEGER NOT NULL, first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL, PRIMARY KEY(cluster, node, namespace, kind, name, pod, container, image, executable, architecture, syscall)) WITHOUT ROWID, STRICT;
 CREATE INDEX edges_name ON edges(name, kind, namespace);
-CREATE INDEX edges_peer ON edges(peer);
 CREATE INDEX edges_peer_key ON edges(peer_key);
-CREATE INDEX edges_last_day ON edges(last_day);
 COMMIT;
