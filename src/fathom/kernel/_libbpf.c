@@ -536,7 +536,7 @@ static void ring_unmap(Ring *ring)
 	if (ring->consumer)
 		munmap(ring->consumer, (size_t)page);
 	if (ring->producer)
-		munmap(ring->producer, (size_t)page + 2 * ring->size);
+		munmap(ring->producer, (size_t)page + ring->size);
 	ring->consumer = NULL;
 	ring->producer = NULL;
 }
@@ -549,6 +549,20 @@ static void ring_dealloc(PyObject *self)
 	ring_unmap((Ring *)self);
 	release(self);
 	Py_DECREF(type);
+}
+
+/* The data is mapped once, to be resident once: a record that goes over the end is copied in two
+ * parts. A header never does: positions are multiples of 8. */
+static void ring_copy(const Ring *ring, char *to, uint64_t position, size_t size)
+{
+	size_t at = position & (ring->size - 1), first = ring->size - at;
+
+	if (size <= first) {
+		memcpy(to, ring->data + at, size);
+	} else {
+		memcpy(to, ring->data + at, first);
+		memcpy(to + first, ring->data, size - first);
+	}
 }
 
 /*
@@ -591,8 +605,8 @@ static PyObject *ring_drain(PyObject *self, PyObject *args)
 				strange = 1;
 				break;
 			}
-			memcpy((char *)out.buf + count * record_size,
-			       (char *)header + BPF_RINGBUF_HDR_SZ, (size_t)record_size);
+			ring_copy(ring, (char *)out.buf + count * record_size,
+				  at + BPF_RINGBUF_HDR_SZ, (size_t)record_size);
 			count++;
 		}
 		at += ((uint64_t)length + BPF_RINGBUF_HDR_SZ + 7) & ~7ULL;
@@ -635,8 +649,8 @@ static PyType_Spec ring_spec = {
 
 static PyTypeObject *ring_type;
 
-/* Layout of the mappings: Documentation/bpf/ringbuf.rst in the kernel. The data is mapped twice,
- * end to end. */
+/* Layout of the mappings: Documentation/bpf/ringbuf.rst in the kernel. The kernel would map the
+ * data twice, end to end. */
 static PyObject *module_ring(PyObject *module, PyObject *args)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -656,7 +670,7 @@ static PyObject *module_ring(PyObject *module, PyObject *args)
 	map = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (map != MAP_FAILED) {
 		ring->consumer = map;
-		map = mmap(NULL, page + 2 * (size_t)size, PROT_READ, MAP_SHARED, fd, (off_t)page);
+		map = mmap(NULL, page + (size_t)size, PROT_READ, MAP_SHARED, fd, (off_t)page);
 	}
 	if (map == MAP_FAILED) {
 		fail(errno, "mmap of a ring buffer");

@@ -18,7 +18,7 @@ class ProbeSettings:
     """Kernel memory of the probes; 0 means: by the number of CPUs."""
 
     ring_bytes: int = setting(
-        4 << 20, "All ring buffers together; mapped twice.", unit="bytes", minimum=4096, power_of_two=True
+        4 << 20, "All ring buffers together.", unit="bytes", minimum=4096, power_of_two=True
     )
     tcp_sockets: int = setting(
         0, "TCP connections that can be open at once and still be tracked (72 bytes each).", unit="entries", minimum=0
