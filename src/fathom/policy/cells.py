@@ -34,6 +34,10 @@ class Cells:
         self.unknown = self.count - 1
         self.columns = 3 * self.count
 
+    def edges(self, family: int) -> list[int]:
+        """The numbers at which the cells of a family begin."""
+        return self._edges[family]
+
     def cell(self, one: Address) -> int:
         """The cell of an address."""
         return self._offset[one.family] + bisect_right(self._edges[one.family], one.number) - 1

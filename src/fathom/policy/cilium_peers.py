@@ -59,6 +59,11 @@ _MEMBERS: dict[Direction, tuple[str, ...]] = {
 _REQUIRES: dict[Direction, str] = {"ingress": "fromRequires", "egress": "toRequires"}
 
 
+def kept_in_identities(key: str) -> bool:
+    """Whether Cilium keeps the pod label ``key`` in identities by default."""
+    return bool(_KEPT.match(key)) or not _LEFT_OUT.match(key)
+
+
 def members(direction: Direction) -> frozenset[str]:
     """Names of the fields of a rule that choose peers."""
     return frozenset((*_MEMBERS[direction], _REQUIRES[direction]))
@@ -153,7 +158,7 @@ def _translate(field: Field, key: str, operator: Operator, values: tuple[str, ..
         return Requirement("namespace", bare.removeprefix(_NAMESPACE_LABEL), operator, values)
     if not labels.valid_key(bare):
         raise field.refuse(f"{bare[:80]!r} is not a label name")
-    if not _KEPT.match(bare) and _LEFT_OUT.match(bare):
+    if not kept_in_identities(bare):
         field.not_understood(f"by default Cilium leaves the label {bare!r} out of identities")
         return Requirement("pod", bare, "?")
     if bare.startswith("io.cilium.k8s."):

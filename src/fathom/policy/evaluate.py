@@ -267,7 +267,8 @@ class _State:
         is_node = (column < self.compiled.classes.first_pod) & (column > 6)
         told = np.where(is_node, WHICH_NODE, np.where(cause > 0, cause, ABSENT))
         reasons |= np.where(others & nobody, told, 0).astype(np.uint32)
-        reasons |= np.where(others & ~nobody & matcher.unsure_cell[bound.cells[rows]], NO_ADDRESS, 0).astype(np.uint32)
+        nowhere = others & ~nobody & matcher.unsure_cell[bound.cells[rows]]
+        reasons |= np.where(nowhere, np.where(cause > 0, cause, NO_ADDRESS), 0).astype(np.uint32)
         reasons |= np.where(others & (bound.names[rows] == 1), NO_NAME if group.by_name else 0, 0).astype(np.uint32)
         open_port = matcher.unsure_port[bound.ports[rows]] | (matcher.open_port[bound.ports[rows]] & group.named)
         blame = np.where(table["dst_cause"][rows] > 0, table["dst_cause"][rows], NOT_UNDERSTOOD)
@@ -366,9 +367,9 @@ def _concerned(compiled: Compiled, resolved: Resolved) -> Bools:
 
 
 def _disagree(out: Sets, into: Sets, start: NDArray[np.int64], flow: NDArray[np.int32]) -> Bools:
-    """Rows of flows whose rows do not all have one outcome."""
-    joined = out.astype(np.uint16) | into.astype(np.uint16) << 4
-    union = np.bitwise_or.reduceat(joined, start)
-    common = np.bitwise_and.reduceat(joined, start)
-    found: Bools = (union != common)[flow]
-    return found
+    """Rows of flows that are unknown at a side although each of their rows is decided there."""
+    found = np.zeros(len(start), bool)
+    for side in (out, into):
+        alone = np.logical_or.reduceat(side == UNKNOWN, start)
+        found |= (np.bitwise_or.reduceat(side, start) == UNKNOWN) & ~alone
+    return found[flow]

@@ -46,6 +46,10 @@ class PortCells:
         self._row = np.full(256, _OTHER, np.int64)
         self._row[list(_KNOWN)] = np.arange(_OTHER)
 
+    def edges(self, protocol: int) -> list[int]:
+        """The ports at which the cells of a protocol begin."""
+        return self._spans[protocol][1]
+
     def cells(self, protocol: NDArray[np.uint8], port: NDArray[np.uint16]) -> NDArray[np.int32]:
         """The cell of each (protocol, port)."""
         return self.table[self._row[protocol], port]

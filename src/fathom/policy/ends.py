@@ -1,0 +1,194 @@
+"""The ends and ports of a static analysis: one of each kind that the compared policy sets can tell apart.
+
+Ends are pods (by class, address cell and named ports), nodes other than the pod's own, and the outside (one address
+of each interval that blocks cut, and each address that DNS answers gave). Ports are intervals of each protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fathom.policy.addresses import BITS, Address
+from fathom.policy.compile import Compiled
+from fathom.policy.index import EXTERNAL, NODE, POD, Index
+from fathom.policy.inventory import FOREVER
+from fathom.policy.labelling import workload_of
+
+#: A node number that is no node: pods of a static analysis are on none of the nodes that they meet.
+ELSEWHERE = 1 << 30
+_MOST_ANSWERS = 4_000
+#: Addresses set apart for documentation (RFC 5737, RFC 3849): they stand for the outside where they can.
+_SPOKEN = {4: (203 << 24) + (113 << 8) + 1, 6: (0x20010DB8 << 96) + 1}
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Parallel arrays over ends. ``pods`` counts the pods that an end stands for (0: it is no pod).
+
+    ``named`` numbers what the pod's named ports are, of those that rules ask for. ``text`` and ``workload`` name one.
+    """
+
+    kind: NDArray[np.uint8]
+    profile: NDArray[np.int64]
+    addresses: NDArray[np.int64]
+    node: NDArray[np.int64]
+    names: NDArray[np.int64]
+    named: NDArray[np.int64]
+    pods: NDArray[np.int64]
+    text: tuple[str, ...]
+    workload: tuple[str, ...]
+    name_sets: tuple[frozenset[str], ...]
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+
+@dataclass(frozen=True)
+class PortSpan:
+    """Ports ``first`` to ``last`` of one protocol, which no policy of the compared sets tells apart."""
+
+    protocol: int
+    first: int
+    last: int
+
+
+def ends_of(sets: Sequence[Compiled], time: int) -> Ends:
+    """All kinds of ends at ``time`` (epoch seconds)."""
+    index = sets[0].index
+    collector = _Collector(sets, index, time)
+    collector.pods()
+    collector.nodes()
+    collector.outside()
+    return collector.ends()
+
+
+class _Collector:
+    def __init__(self, sets: Sequence[Compiled], index: Index, time: int) -> None:
+        self.sets = sets
+        self.index = index
+        self.time = time
+        self.rows: list[tuple[int, int, int, int, int, int, int]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.name_sets: dict[frozenset[str], int] = {}
+        self._cells: dict[int, tuple[frozenset[int], ...]] = {}
+
+    def pods(self) -> None:
+        table, index = self.index.presences, self.index
+        wanted = {name for compiled in self.sets for name in compiled.ports.named}
+        named: dict[tuple[object, ...], int] = {(): 0}
+        seen: dict[tuple[object, ...], int] = {}
+        living = (table["since"] <= self.time) & (table["until"] > self.time) & (table["kind"] == POD)
+        for row in np.flatnonzero(living).tolist():
+            number, profile, addresses = (int(table[name][row]) for name in ("pod", "profile", "addresses"))
+            ports = tuple(item for item in index.profiles.values[profile].ports if item[0] in wanted)
+            mine = named.setdefault(ports, len(named))
+            columns = tuple(int(compiled.classes.profile_column[profile]) for compiled in self.sets)
+            key = (columns, self._in_cells(addresses), mine)
+            at = seen.get(key)
+            if at is not None:
+                old = self.rows[at]
+                self.rows[at] = (*old[:6], old[6] + 1)
+                continue
+            seen[key] = len(self.rows)
+            pod = index.records.pods[number]
+            workload = workload_of(pod)
+            self.rows.append((POD, profile, addresses, ELSEWHERE, -1, mine, 1))
+            self.texts.append((workload if pod.virtual else f"{pod.namespace}/{pod.name}", workload))
+
+    def _in_cells(self, addresses: int) -> tuple[frozenset[int], ...]:
+        found = self._cells.get(addresses)
+        if found is None:
+            held = self.index.addresses.values[addresses]
+            found = self._cells[addresses] = tuple(c.cells.cells([held])[0] for c in self.sets)
+        return found
+
+    def nodes(self) -> None:
+        seen: set[tuple[object, ...]] = set()
+        for number, name in enumerate(self.index.nodes.values):
+            texts = [text for item in self.index.node_records.get(name, ()) for text in item.addresses]
+            addresses = self.index.address_set(texts)
+            key = (tuple(int(c.classes.node_class[number]) for c in self.sets), self._in_cells(addresses))
+            if name in self.index.node_records and key not in seen:
+                seen.add(key)
+                self.rows.append((NODE, 0, addresses, number, -1, 0, 0))
+                self.texts.append((f"Node/{name}", f"Node/{name}"))
+
+    def outside(self) -> None:
+        """One address of each interval; then those that names were answered with."""
+        for family in (4, 6):
+            edges = sorted({e for c in self.sets for e in c.cells.edges(family)})
+            for at, first in enumerate(edges):
+                last = (edges[at + 1] if at + 1 < len(edges) else 1 << BITS[family]) - 1
+                one = self._outer(family, first, last)
+                if one is not None:
+                    self._add_outside(one, frozenset())
+        for one, answers in list(self.index.answers.items())[:_MOST_ANSWERS]:
+            names = frozenset(name for name, since, until in answers if since <= self.time < until)
+            if names and one not in self.index.holders:
+                self._add_outside(one, names)
+
+    def _outer(self, family: int, first: int, last: int) -> Address | None:
+        """An address of the interval that is neither of the cluster nor of the machine itself."""
+        middle = (first + last) // 2
+        for number in (_SPOKEN[family], first, first + 1, last, middle, middle + 1):
+            one = Address(family, number)
+            loops = number >> 24 in (0, 127) if family == 4 else number <= 1
+            ours = one in self.index.holders or one in self.index.answers or self.index.in_pod_blocks(one)
+            if first <= number <= last and not loops and not ours:
+                return one
+        return None
+
+    def _add_outside(self, one: Address, names: frozenset[str]) -> None:
+        number = self.name_sets.setdefault(names, len(self.name_sets)) if names else -1
+        self.rows.append((EXTERNAL, 0, self.index.addresses.number((one,)), -1, number, 0, 0))
+        self.texts.append((str(one), str(one)))
+
+    def ends(self) -> Ends:
+        table = np.array(self.rows, np.int64).reshape(-1, 7)
+        return Ends(
+            table[:, 0].astype(np.uint8),
+            table[:, 1],
+            table[:, 2],
+            table[:, 3],
+            table[:, 4],
+            table[:, 5],
+            table[:, 6],
+            tuple(text for text, _ in self.texts),
+            tuple(workload for _, workload in self.texts),
+            tuple(self.name_sets),
+        )
+
+
+def ports_of(sets: Sequence[Compiled]) -> tuple[PortSpan, ...]:
+    """Intervals of TCP, UDP and SCTP that the sets cut, those that named ports stand for cut out too, and ICMP."""
+    found: list[PortSpan] = []
+    index = sets[0].index
+    wanted = {name for compiled in sets for name in compiled.ports.named}
+    named = {
+        (protocol, port)
+        for profile in index.profiles.values
+        for name, protocol, port in profile.ports
+        if name in wanted
+    }
+    for protocol in (6, 17, 132):
+        edges = {1} | {e for compiled in sets for e in compiled.ports.edges(protocol) if e > 0}
+        edges |= {edge for p, port in named if p == protocol for edge in (port, port + 1)}
+        cuts = sorted(edge for edge in edges if edge < 65536)
+        found += [
+            PortSpan(protocol, first, (cuts[at + 1] if at + 1 < len(cuts) else 65536) - 1)
+            for at, first in enumerate(cuts)
+        ]
+    return (*found, PortSpan(1, 0, 0))
+
+
+def latest(index: Index) -> int:
+    """A time at which the newest records hold: the last start of a presence, if any is bounded."""
+    table = index.presences
+    bounded = table["until"][table["until"] < FOREVER]
+    if not len(table) or (table["until"] >= FOREVER).any():
+        return FOREVER - 1
+    return int(bounded.max()) - 1
