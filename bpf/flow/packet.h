@@ -99,7 +99,11 @@ static __always_inline __u32 follow_extensions(struct __sk_buff *skb, __u8 *next
 	__u32 at = sizeof(struct ipv6_header);
 	__u8 header[4];
 
-	for (int i = 0; i < EXTENSIONS && is_extension(*next); i++) {
+/* Unrolled: older verifiers (5.10, 6.1) take a loop only where its way back is a jump. */
+#pragma unroll
+	for (int i = 0; i < EXTENSIONS; i++) {
+		if (!is_extension(*next))
+			break;
 		if (bpf_skb_load_bytes(skb, at, header, sizeof(header)))
 			return 0;
 		if (*next == IPPROTO_FRAGMENT) {
