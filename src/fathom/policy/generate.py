@@ -1,0 +1,302 @@
+"""Generate: from recorded flows and the inventory to one policy for each workload, every rule with its evidence.
+
+Pure and stable: equal input gives equal output, sorted. What a flow does not prove is not allowed, and what was left
+out is told with its reason. What rules allow beyond the history is counted with each of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from fathom import __version__
+from fathom.errors import UsageError
+from fathom.policy import cilium_documents, networkpolicy_documents
+from fathom.policy.flows import Flows, protocol_word
+from fathom.policy.grants import Form, Grant, Granter, Peer, Shape, Span
+from fathom.policy.history import REASONS, USED, History, Limits, Observations
+from fathom.policy.history import read as read_history
+from fathom.policy.index import POD
+from fathom.policy.inventory import Inventory
+from fathom.policy.labelling import workload_of
+from fathom.policy.model import Direction
+from fathom.policy.replay import Group, group
+from fathom.policy.resolve import Resolved, resolve
+from fathom.policy.subjects import Subject, Subjects
+
+#: Before the slash of every annotation.
+PREFIX = "fathom.dev/"
+#: Fewer flows than this behind a policy, or less time or coverage, and it says that its data are thin.
+THIN_FLOWS, THIN_SECONDS, THIN_COVERAGE = 10, 24 * 3600, 0.9
+
+
+@dataclass(frozen=True)
+class Window:
+    """What the flows are a record of: epoch seconds, the share of that time that was observed (0 to 1, None where it is
+    not known), and how many connections or packets were lost meanwhile."""
+
+    since: int = 0
+    until: int = 0
+    coverage: float | None = None
+    lost: int = 0
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What to generate.
+
+    ``form``: NetworkPolicy or CiliumNetworkPolicy. ``directions`` are isolated. ``only``: ``ns/Kind/name`` of
+    workloads, or ``ns/pod`` for the policy of a pod's workload as that pod alone shows it; empty: all that were seen.
+    ``spread``: how many addresses a block may hold for each that was seen (1: none beyond). ``merge_ports``: from how
+    many adjacent ports on they are one range (0: never). ``widen``: peers become all pods of their namespace.
+    """
+
+    form: Form = "networkpolicy"
+    directions: tuple[Direction, ...] = ("ingress", "egress")
+    only: tuple[str, ...] = ()
+    spread: int = 4
+    merge_ports: int = 0
+    widen: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What is behind one rule: ``policy`` (``ns/name``), ``direction`` and ``rule``, its place in the document's list.
+
+    ``flows`` are their numbers, ``edges`` the store's ids of them where there are any. ``beyond``: how many (pair of
+    pods, port) or (address, port) the rule allows that were not seen. ``companion``: ``dns`` for the rule that opens
+    both protocols of port 53 where one of them was seen. Times are epoch seconds, 0 where not known.
+    """
+
+    policy: str
+    direction: Direction
+    rule: int
+    peer: str
+    ports: tuple[str, ...]
+    flows: tuple[int, ...]
+    edges: tuple[int, ...]
+    connections: int
+    first: int
+    last: int
+    beyond: int
+    companion: str = ""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Documents sorted by namespace and name, the evidence of every rule, and for each flow why it is left out (index
+    into ``history.REASONS``). ``bound``: no block holds more than so many addresses for each that was seen."""
+
+    documents: tuple[dict[str, Any], ...]
+    evidence: tuple[Evidence, ...]
+    reasons: NDArray[np.uint8]
+    left_out: tuple[Group, ...]
+    bound: int
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """The flows that the policies allow because they were seen."""
+        found: NDArray[np.bool_] = self.reasons == USED
+        return found
+
+    @property
+    def beyond(self) -> int:
+        """How many (pair of pods, port) and (address, port) all rules allow that were not seen."""
+        return sum(item.beyond for item in self.evidence)
+
+
+def generate(
+    flows: Flows,
+    inventory: Inventory,
+    choices: Choices | None = None,
+    window: Window | None = None,
+    resolved: Resolved | None = None,
+) -> Generated:
+    """Policies for the workloads that ``flows`` show. ``resolved``: the flows' resolution, where it is there already.
+
+    Raises UsageError if a workload or pod of ``choices.only`` is not in the inventory, or nothing is to be isolated.
+    """
+    chosen, span = choices or Choices(), window or Window()
+    if not chosen.directions:
+        raise UsageError("no direction to generate", do="choose ingress, egress or both")
+    if chosen.spread < 1:
+        raise UsageError(f"a block cannot hold fewer addresses than were seen: spread {chosen.spread}")
+    found = resolve(flows, inventory) if resolved is None else resolved
+    subjects = Subjects(inventory.index)
+    history = read_history(flows, found, subjects, chosen.limits)
+    asked = _asked(chosen.only, inventory, subjects)
+    maker = _Maker(flows, found, subjects, chosen, span)
+    documents, evidence = [], []
+    for number, grants in maker.policies(history, asked):
+        document, behind = maker.policy(number, grants, history)
+        documents.append(document)
+        evidence += behind
+    away = np.flatnonzero(history.left_out != USED)
+    told = group(flows, found, history.left_out, away, REASONS)
+    return Generated(tuple(documents), tuple(evidence), history.left_out, tuple(told), chosen.spread)
+
+
+def _asked(only: Iterable[str], inventory: Inventory, subjects: Subjects) -> dict[int, set[int]] | None:
+    """Subject → the pod records that it is asked for by (empty: all); None: every subject."""
+    found: dict[int, set[int]] = {}
+    index, pods = inventory.index, inventory.records.pods
+    for text in only:
+        names = [text] if text.count("/") == 2 else []
+        records = {int(index.presences["pod"][row]) for row in index.by_pod.get(text, ())}
+        names += sorted({workload_of(pods[number]) for number in records})
+        numbers = {subjects.of_workload[name] for name in names if name in subjects.of_workload}
+        if not numbers:
+            raise UsageError(
+                f"no policy can be made for {text!r}", do="name a workload as ns/Kind/name, a pod as ns/pod"
+            )
+        for number in numbers:
+            found.setdefault(number, set()).update(records)
+    return found if only else None
+
+
+class _Maker:
+    """Documents and evidence of one run."""
+
+    def __init__(self, flows: Flows, resolved: Resolved, subjects: Subjects, choices: Choices, window: Window) -> None:
+        self.flows, self.resolved, self.subjects = flows, resolved, subjects
+        self.choices, self.window = choices, window
+        shape = Shape(choices.form, choices.spread, choices.merge_ports, choices.widen)
+        self.granter = Granter(resolved, subjects, shape)
+
+    def policies(
+        self, history: History, asked: dict[int, set[int]] | None
+    ) -> Iterator[tuple[int, dict[Direction, list[Grant]]]]:
+        """(subject, grants by direction) of every subject that was seen, in order."""
+        directions = self.choices.directions
+        by_subject: dict[Direction, dict[int, list[int]]] = {d: defaultdict(list) for d in directions}
+        for direction in directions:
+            seen = history.observations[direction]
+            for number, subject in enumerate(seen.subject):
+                if asked is None or self._shown(seen, number, asked.get(subject), direction):
+                    by_subject[direction][subject].append(number)
+        observed = {subject for d in history.observations for subject in history.observations[d].subject}
+        for subject in sorted(observed if asked is None else asked, key=self._key):
+            yield (
+                subject,
+                {
+                    d: self.granter.grants(d, subject, history.observations[d], by_subject[d].get(subject, ()))
+                    for d in directions
+                },
+            )
+
+    def _shown(self, seen: Observations, number: int, records: set[int] | None, direction: Direction) -> bool:
+        """Whether an observation is about a subject that is asked for, and about the pod that it is asked for by."""
+        if records is None or not records:
+            return records is not None
+        rows = self.resolved.rows
+        end = "src" if direction == "egress" else "dst"
+        behind = seen.evidence([number])
+        chosen = np.isin(rows["flow"], behind) & (rows[end + "_kind"] == POD)
+        return bool(np.isin(rows[end + "_pod"][chosen], sorted(records)).any())
+
+    def _key(self, number: int) -> tuple[str, str]:
+        subject = self.subjects.all[number]
+        return subject.namespace, subject.name
+
+    def policy(
+        self, number: int, grants: dict[Direction, list[Grant]], history: History
+    ) -> tuple[dict[str, Any], list[Evidence]]:
+        """One document and the evidence of its rules."""
+        subject = self.subjects.all[number]
+        evidence: list[Evidence] = []
+        for direction in sorted(grants, reverse=True):
+            seen = history.observations[direction]
+            for place, grant in enumerate(grants[direction]):
+                evidence.append(
+                    self._evidence(subject, direction, place, grant, seen.evidence(list(grant.observations)))
+                )
+        writer = cilium_documents if self.choices.form == "cilium" else networkpolicy_documents
+        document = writer.write(subject, grants, self.subjects, {})
+        document["metadata"]["annotations"] = self._annotations(subject, document["spec"], evidence)
+        return document, evidence
+
+    def _evidence(
+        self, subject: Subject, direction: Direction, place: int, grant: Grant, behind: NDArray[np.int64]
+    ) -> Evidence:
+        rows = self.flows.rows[behind]
+        timed = rows[rows["last"] > 0]
+        return Evidence(
+            f"{subject.namespace}/{subject.name}",
+            direction,
+            place,
+            self._peer_text(grant.peer),
+            tuple(port_text(span) for span in grant.ports),
+            tuple(behind.tolist()),
+            tuple(sorted({edge for edge in rows["edge"].tolist() if edge})),
+            int(rows["count"].sum()),
+            int(timed["first"].min()) if len(timed) else 0,
+            int(timed["last"].max()) if len(timed) else 0,
+            grant.beyond,
+            "dns" if grant.companion else "",
+        )
+
+    def _peer_text(self, peer: Peer) -> str:
+        if peer.kind == "pods":
+            return " ".join(self.subjects.all[peer.subject].workloads)
+        if peer.kind == "namespace":
+            return f"{peer.namespace}/*"
+        if peer.kind == "name":
+            return peer.name
+        words = {"server": "kube-apiserver", "nodes": "nodes"}.get(peer.kind, "")
+        return " ".join(filter(None, (words, *peer.blocks)))
+
+    def _annotations(self, subject: Subject, spec: dict[str, Any], evidence: list[Evidence]) -> dict[str, str]:
+        window = self.window
+        covered = "unknown" if window.coverage is None else f"{window.coverage:.4f}"
+        found = {
+            "beyond": str(sum(item.beyond for item in evidence)),
+            "bound": f"{self.choices.spread} addresses of a block for each that was seen",
+            "coverage": covered,
+            "digest": digest(spec),
+            "generated-by": f"fathom {__version__}",
+            "lost": str(window.lost),
+            "window": f"{_time(window.since)}/{_time(window.until)}",
+            "workloads": " ".join(subject.workloads),
+        }
+        if self.choices.only:
+            found["only"] = " ".join(sorted(self.choices.only))
+        flows = len({number for item in evidence for number in item.flows})
+        thin = [
+            f"{flows} flows" if flows < THIN_FLOWS else "",
+            "less than a day" if window.until - window.since < THIN_SECONDS else "",
+            f"coverage {covered}" if window.coverage is not None and window.coverage < THIN_COVERAGE else "",
+        ]
+        if any(thin):
+            found["thin-data"] = ", ".join(filter(None, thin))
+        return {PREFIX + key: found[key] for key in sorted(found)}
+
+
+def port_text(span: Span) -> str:
+    """``TCP/80`` or ``TCP/8000-8010``."""
+    protocol, first, last = span
+    return f"{protocol_word(protocol)}/{first}" + (f"-{last}" if last > first else "")
+
+
+def digest(spec: object) -> str:
+    """``sha256:…`` of the canonical JSON of a spec: equal where, and only where, the policy is."""
+    return "sha256:" + hashlib.sha256(msgspec.json.encode(spec, order="deterministic")).hexdigest()
+
+
+def _time(epoch: int) -> str:
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if epoch else "unknown"
+
+
+def to_yaml(documents: Iterable[dict[str, Any]]) -> str:
+    """The documents as one YAML stream, keys in the order in which people write them; ends with a newline."""
+    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    parts = [yaml.dump(item, Dumper=dumper, sort_keys=False, width=1 << 16) for item in documents]
+    return "---\n".join(parts)

@@ -1,0 +1,250 @@
+"""Grants: what one workload is given in one direction, before it is written as a policy of some kind.
+
+The grants of one workload and direction never overlap, so that each observation is behind exactly one of them:
+peers are told apart by subject, node or address, port 53 stands apart as the companion rule for DNS, addresses of
+equal ports share blocks that hold no other address that is known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from fathom.policy.addresses import Address
+from fathom.policy.aggregation import Known, aggregate, size
+from fathom.policy.history import ADDRESSES, API_NODE, API_OUTSIDE, NODES, Observations
+from fathom.policy.index import EXTERNAL as OUTER
+from fathom.policy.index import HOST_POD, NODE, POD, SELF, Index
+from fathom.policy.model import Direction
+from fathom.policy.resolve import Resolved
+from fathom.policy.subjects import Subjects
+
+Form = Literal["networkpolicy", "cilium"]
+DNS = 53
+_NAME = re.compile(r"[-a-z0-9_.]{1,253}\Z")
+_DNS_PORTS = ((6, DNS, DNS), (17, DNS, DNS))
+Span = tuple[int, int, int]  # IP protocol number, first and last port
+Kind = Literal["pods", "namespace", "server", "nodes", "name", "blocks"]
+_ORDER: tuple[Kind, ...] = ("pods", "namespace", "server", "nodes", "name", "blocks")
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """One kind of peer: pods of subject number ``subject``, of ``namespace``, the API server, nodes, a DNS ``name``, or
+    ``blocks`` of addresses (which the API server and nodes have too)."""
+
+    kind: Kind
+    subject: int = -1
+    namespace: str = ""
+    name: str = ""
+    blocks: tuple[str, ...] = ()
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """``ports`` of ``peer``. ``observations`` are behind it; ``companion``: it is the rule for DNS, whose second
+    protocol need not have been seen. ``beyond``: how many (pair of pods, port) or (address, port) it allows that were
+    not seen; of a name, the addresses that it may get are not counted."""
+
+    peer: Peer
+    ports: tuple[Span, ...]
+    observations: tuple[int, ...]
+    companion: bool = False
+    beyond: int = 0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How grants are made: for which form, how many addresses a block may hold for each that was seen, from how many
+    adjacent ports on a range is written (0: never), and whether peers are widened to their namespace."""
+
+    form: Form
+    spread: int
+    merge_ports: int
+    widen: bool
+
+
+class Granter:
+    """Makes grants; knows the inventory's addresses and names."""
+
+    def __init__(self, resolved: Resolved, subjects: Subjects, shape: Shape) -> None:
+        self.index: Index = resolved.index
+        self.subjects = subjects
+        self.shape = shape
+        self.names = resolved.names
+        self.known = Known(one for item in self.index.addresses.values for one in item)
+        self._spaces: dict[str, set[str]] = defaultdict(set)
+        for pod in self.index.records.pods:
+            if not pod.host_network and not pod.virtual:
+                self._spaces[pod.namespace].add(pod.name)
+        self._clear = _clear_names(resolved) if shape.form == "cilium" else frozenset()
+
+    def grants(self, direction: Direction, subject: int, seen: Observations, numbers: Iterable[int]) -> list[Grant]:
+        """The grants of one subject in one direction, for the observations ``numbers``, in a stable order."""
+        of_peer: dict[tuple[bool, int], list[int]] = defaultdict(list)
+        for number in self._told_apart(seen, list(numbers)):
+            of_peer[seen.port[number[0]] == DNS, number[1]].append(number[0])
+        found: list[Grant] = []
+        asks_dns = direction == "egress" and any(dns for dns, _ in of_peer)
+        for dns in (True, False):
+            mine = {peer: obs for (is_dns, peer), obs in of_peer.items() if is_dns == dns}
+            found += self._pods(subject, seen, mine, dns=dns)
+            found += self._nodes(seen, mine, dns=dns)
+            found += self._outside(seen, mine, dns=dns, names=asks_dns and not dns)
+        return sorted(found, key=lambda grant: _place(grant, self.subjects))
+
+    def _told_apart(self, seen: Observations, numbers: list[int]) -> list[tuple[int, int]]:
+        """(observation, peer). The API server on a node is that node on the ports that other rules open on nodes."""
+        opened = {(seen.protocol[n], seen.port[n]) for n in numbers if NODES <= seen.peer[n] < ADDRESSES}
+        found: list[tuple[int, int]] = []
+        for number in numbers:
+            peer = seen.peer[number]
+            if API_NODE <= peer < API_OUTSIDE and (seen.protocol[number], seen.port[number]) in opened:
+                peer = NODES + peer - API_NODE
+            found.append((number, peer))
+        return found
+
+    def _spans(self, seen: Observations, numbers: Iterable[int], *, dns: bool) -> tuple[Span, ...]:
+        if dns:
+            return _DNS_PORTS
+        return spans({(seen.protocol[n], seen.port[n]) for n in numbers}, self.shape.merge_ports)
+
+    # -- kinds of peers
+
+    def _pods(self, subject: int, seen: Observations, peers: Mapping[int, list[int]], *, dns: bool) -> list[Grant]:
+        groups: dict[Peer, list[int]] = defaultdict(list)
+        for code, numbers in peers.items():
+            if code < NODES:
+                space = self.subjects.all[code].namespace
+                peer = Peer("namespace", namespace=space) if self.shape.widen else Peer("pods", subject=code)
+                groups[peer] += numbers
+        found: list[Grant] = []
+        for peer, numbers in groups.items():
+            ports = self._spans(seen, numbers, dns=dns)
+            theirs = self._spaces[peer.namespace] if peer.namespace else self.subjects.all[peer.subject].pods
+            allowed = len(self.subjects.all[subject].pods) * len(theirs) * count(ports)
+            beyond = max(0, allowed - sum(seen.pairs[n] for n in numbers))
+            found.append(Grant(peer, ports, tuple(sorted(numbers)), dns, beyond))
+        return found
+
+    def _nodes(self, seen: Observations, peers: Mapping[int, list[int]], *, dns: bool) -> list[Grant]:
+        by_ports: dict[tuple[Span, ...], tuple[set[str], list[int]]] = defaultdict(lambda: (set(), []))
+        if self.shape.form == "cilium":
+            numbers = [n for code, of_it in peers.items() if NODES <= code < ADDRESSES for n in of_it]
+            if not numbers:
+                return []
+            ports = self._spans(seen, numbers, dns=dns)
+            pairs = {(seen.peer[n], seen.protocol[n], seen.port[n]) for n in numbers}
+            beyond = len(self.index.nodes.values) * count(ports) - len(pairs)
+            return [Grant(Peer("nodes"), ports, tuple(sorted(numbers)), dns, beyond)]
+        for code, of_it in peers.items():
+            if NODES <= code < ADDRESSES:
+                nodes, numbers = by_ports[self._spans(seen, of_it, dns=dns)]
+                nodes.add(self.index.nodes.values[code - NODES])
+                numbers += of_it
+        found: list[Grant] = []
+        for ports, (nodes, numbers) in by_ports.items():
+            held = [one for name in nodes for one in self._node_addresses(name)]
+            pairs = {(seen.peer[n], seen.protocol[n], seen.port[n]) for n in numbers}
+            beyond = len(nodes) * count(ports) - len(pairs)
+            found.append(Grant(Peer("nodes", blocks=_single(held)), ports, tuple(sorted(numbers)), dns, beyond))
+        return found
+
+    def _node_addresses(self, name: str) -> list[Address]:
+        texts = [text for item in self.index.node_records.get(name, ()) for text in item.addresses]
+        return list(self.index.addresses.values[self.index.address_set(texts)])
+
+    def _outside(self, seen: Observations, peers: Mapping[int, list[int]], *, dns: bool, names: bool) -> list[Grant]:
+        server = [n for code, of_it in peers.items() if code >= API_NODE for n in of_it]
+        found: list[Grant] = []
+        if server:
+            ports = self._spans(seen, server, dns=dns)
+            pairs = {(seen.peer[n], seen.protocol[n], seen.port[n]) for n in server}
+            beyond = max(0, len(self.index.api_servers) * count(ports) - len(pairs))
+            peer = Peer("server", blocks=_single(self.index.api_servers))
+            found.append(Grant(peer, ports, tuple(sorted(server)), dns, beyond))
+        by_name: dict[str, list[int]] = defaultdict(list)
+        by_ports: dict[tuple[Span, ...], tuple[set[Address], list[int]]] = defaultdict(lambda: (set(), []))
+        for code, numbers in peers.items():
+            if not ADDRESSES <= code < API_NODE:
+                continue
+            name = self._name(seen, numbers) if names else ""
+            if name:
+                by_name[name] += numbers
+                continue
+            addresses, behind = by_ports[self._spans(seen, numbers, dns=dns)]
+            addresses.update(self.index.addresses.values[code - ADDRESSES])
+            behind += numbers
+        for name, numbers in by_name.items():
+            ports = self._spans(seen, numbers, dns=dns)
+            found.append(Grant(Peer("name", name=name), ports, tuple(sorted(numbers)), dns))
+        for ports, (addresses, numbers) in by_ports.items():
+            blocks = aggregate(addresses, self.known, 1 if dns else self.shape.spread)
+            pairs = {(seen.peer[n], seen.protocol[n], seen.port[n]) for n in numbers}
+            beyond = size(blocks) * count(ports) - len(pairs)
+            found.append(Grant(Peer("blocks", blocks=blocks), ports, tuple(sorted(numbers)), dns, beyond))
+        return found
+
+    def _name(self, seen: Observations, numbers: list[int]) -> str:
+        """The one name that an address was always known by, if it is a clear one; else the empty text."""
+        sets = {seen.name[n] for n in numbers}
+        if len(sets) != 1 or -1 in sets:
+            return ""
+        names = self.names[sets.pop()]
+        return next(iter(names)) if len(names) == 1 and names <= self._clear else ""
+
+
+def spans(ports: Iterable[tuple[int, int]], merge: int) -> tuple[Span, ...]:
+    """(protocol, first, last), sorted; ``merge`` or more adjacent ports become one span (0: never)."""
+    found: list[Span] = []
+    run: list[tuple[int, int]] = []
+    for protocol, port in [*sorted(ports), (0, 0)]:
+        if run and (run[-1][0], run[-1][1] + 1) != (protocol, port):
+            if merge and len(run) >= max(2, merge):
+                found.append((run[0][0], run[0][1], run[-1][1]))
+            else:
+                found += [(of, number, number) for of, number in run]
+            run = []
+        run.append((protocol, port))
+    return tuple(found)
+
+
+def count(ports: Iterable[Span]) -> int:
+    """How many ports the spans hold."""
+    return sum(last - first + 1 for _, first, last in ports)
+
+
+def _single(addresses: Iterable[Address]) -> tuple[str, ...]:
+    return tuple(f"{one}/{32 if one.family == 4 else 128}" for one in sorted(set(addresses)))
+
+
+def _place(grant: Grant, subjects: Subjects) -> tuple[object, ...]:
+    peer = grant.peer
+    who: tuple[str, ...] = (peer.namespace, peer.name)
+    if peer.subject >= 0:
+        subject = subjects.all[peer.subject]
+        who = (subject.namespace, subject.name)
+    return not grant.companion, _ORDER.index(peer.kind), who, grant.ports, peer.blocks
+
+
+def _clear_names(resolved: Resolved) -> frozenset[str]:
+    """Names that mean one thing: each address that one was seen with is outside, and has no other name."""
+    index, rows = resolved.index, resolved.rows
+    names_of: dict[Address, set[str]] = defaultdict(set)
+    for one, answers in index.answers.items():
+        names_of[one].update(name for name, _, _ in answers)
+    pairs = set(zip(rows["names"].tolist(), rows["dst_addresses"].tolist(), strict=True))
+    for number, addresses in pairs:
+        if number >= 0:
+            for one in index.addresses.values[addresses]:
+                names_of[one].update(resolved.names[number])
+    unclear: set[str] = set()
+    for one, names in names_of.items():
+        inside = any(kind in (POD, HOST_POD, NODE, SELF, OUTER) for kind, *_ in index.holders.get(one, ()))
+        if len(names) > 1 or inside or index.in_pod_blocks(one) or one in index.api_servers:
+            unclear |= names
+    every = {name for names in names_of.values() for name in names}
+    return frozenset(name for name in every - unclear if "." in name and _NAME.match(name))

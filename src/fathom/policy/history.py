@@ -1,0 +1,288 @@
+"""What a recorded history says that policies must allow: observations, and every flow that says nothing, with why.
+
+An *observation* is one subject, in one direction, with one peer over one protocol and port. A flow that was not let
+through, of which an end is not known, or that would make a server of a client is left out, by name: nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fathom.policy.bits import Bools
+from fathom.policy.endpoints import EGRESS, INGRESS
+from fathom.policy.flows import OBSERVED, Flows
+from fathom.policy.index import EXTERNAL, HOST_POD, NODE, POD, SELF, Index
+from fathom.policy.model import DIRECTIONS, PROTOCOLS, TRANSPORTS, Direction
+from fathom.policy.options import DNAT
+from fathom.policy.resolve import Resolved
+from fathom.policy.subjects import NOBODY, Subjects
+
+#: Why a flow is left out; 0: it is not.
+REASONS = (
+    "",
+    "both ends are outside of pods: no policy applies",
+    "in the excluded window",
+    "seen less often than asked for",
+    "the other end has no known address",
+    "the address is a service's, and not on one of its ports",
+    "no label chooses the pods of the workload",
+    "the source is hidden by address translation",
+    "the end may have been different things at that time",
+    "an end is not in the inventory at that time",
+    "a port of the ephemeral range that nothing declares: it may be a client's",
+    "the protocol is outside of the API",
+    "it is not known who opened the connection",
+    "it is not known whether it was let through",
+    "it was dropped, refused or rejected",
+)
+(
+    USED,
+    NO_POD,
+    EXCLUDED,
+    SELDOM,
+    NO_ADDRESS,
+    VIP,
+    NO_SUBJECT,
+    HIDDEN,
+    AMBIGUOUS,
+    ABSENT,
+    EPHEMERAL,
+    PROTOCOL,
+    NOT_ORIENTED,
+    NOT_KNOWN,
+    NOT_ALLOWED,
+) = range(len(REASONS))
+#: Where peers are told apart: numbers of subjects, nodes, address sets, and the API server (by node or address set).
+NODES, ADDRESSES, API_NODE, API_OUTSIDE = 1 << 32, 2 << 32, 3 << 32, 4 << 32
+#: First port of the range that kernels take client ports from (Linux: net.ipv4.ip_local_port_range).
+EPHEMERAL_FIRST = 32768
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What of a history counts: at least ``minimum`` connections, and not what was seen only between ``excluded``
+    (begin, end; epoch seconds). ``servers``: ports of the ephemeral range that are servers' nonetheless."""
+
+    minimum: int = 1
+    excluded: tuple[int, int] | None = None
+    servers: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Parallel arrays, one entry for each observation of one direction: ``subject``, ``peer``, ``protocol``, ``port``,
+    ``name`` (a set of DNS names of the resolution, -1 none).
+
+    ``flows`` are the flows behind observation n at ``start[n]`` to ``start[n + 1]``, ascending; ``count`` their
+    connections; ``pairs`` in how many pairs of pods they were (with peers that are no pods: of the subject's pods).
+    """
+
+    subject: list[int]
+    peer: list[int]
+    protocol: list[int]
+    port: list[int]
+    name: list[int]
+    count: list[int]
+    pairs: list[int]
+    flows: NDArray[np.int64]
+    start: NDArray[np.int64]
+
+    def evidence(self, numbers: list[int]) -> NDArray[np.int64]:
+        """The flows behind some observations, ascending, each once."""
+        parts = [self.flows[self.start[n] : self.start[n + 1]] for n in numbers]
+        return np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class History:
+    """Observations by direction, and for each flow why it is left out (index into REASONS)."""
+
+    observations: dict[Direction, Observations]
+    left_out: NDArray[np.uint8]
+
+
+class _Rows:
+    """Columns of the resolution that observations are made of."""
+
+    def __init__(self, resolved: Resolved, subjects: Subjects) -> None:
+        rows = resolved.rows
+        self.resolved = resolved
+        self.flow = rows["flow"]
+        self.kind = {end: rows[end + "_kind"] for end in ("src", "dst")}
+        self.unit = {
+            end: np.where(self.kind[end] == POD, subjects.of_pod[rows[end + "_pod"]], NOBODY).astype(np.int64)
+            for end in ("src", "dst")
+        }
+        self.code = {end: _codes(resolved, self.kind[end], self.unit[end], end) for end in ("src", "dst")}
+
+
+def read(flows: Flows, resolved: Resolved, subjects: Subjects, limits: Limits) -> History:
+    """The history in ``flows``, which ``resolved`` resolves."""
+    rows = _Rows(resolved, subjects)
+    reasons = np.zeros(len(flows), np.uint8)
+    np.maximum.at(reasons, rows.flow, _row_reasons(rows))
+    _differing(rows, reasons)
+    reasons = np.maximum(reasons, _flow_reasons(flows, rows, limits))
+    seldom = _seldom(flows, rows, reasons, limits.minimum)
+    reasons[seldom] = SELDOM
+    return History({d: _observe(flows, rows, reasons, d) for d in DIRECTIONS}, reasons)
+
+
+def _codes(resolved: Resolved, kind: NDArray[np.uint8], unit: NDArray[np.int64], end: str) -> NDArray[np.int64]:
+    """What each row's end is as a peer; -1 where it is none."""
+    rows, index = resolved.rows, resolved.index
+    node, addresses = rows[end + "_node"].astype(np.int64), rows[end + "_addresses"].astype(np.int64)
+    sets = index.addresses.values
+    server = np.array([bool(item) and set(item) <= index.api_servers for item in sets], bool)[addresses]
+    is_node = (kind == NODE) | (kind == HOST_POD)
+    code = np.where(kind == POD, unit, -1)
+    code = np.where(is_node & (node >= 0), NODES + node, code)
+    code = np.where(is_node & (node >= 0) & server, API_NODE + node, code)
+    code = np.where((kind == EXTERNAL), ADDRESSES + addresses, code)
+    found: NDArray[np.int64] = np.where((kind == EXTERNAL) & server, API_OUTSIDE + addresses, code)
+    return found
+
+
+def _row_reasons(rows: _Rows) -> NDArray[np.uint8]:
+    table, index = rows.resolved.rows, rows.resolved.index
+    found = np.zeros(len(rows.flow), np.uint8)
+
+    def mark(where: Bools, reason: int) -> None:
+        found[where] = np.maximum(found[where], reason)
+
+    services = {
+        one for one, held in index.holders.items() if held and all(kind in (SELF, EXTERNAL) for kind, *_ in held)
+    }
+    vip = np.array([bool(services.intersection(item)) for item in index.addresses.values], bool)
+    single = np.array([len(item) == 1 for item in index.addresses.values], bool)
+    node_known = np.array([_has_address(index, name) for name in [*index.nodes.values, ""]], bool)
+    pod = {end: rows.kind[end] == POD for end in ("src", "dst")}
+    mark(~pod["src"] & ~pod["dst"], NO_POD)
+    for end in ("src", "dst"):
+        kind, addresses, node = rows.kind[end], table[end + "_addresses"], table[end + "_node"]
+        mark(table[end + "_cause"] > 0, ABSENT)
+        mark(pod[end] & (rows.unit[end] == NOBODY) & (table[end + "_cause"] == 0), NO_SUBJECT)
+        outside = kind == EXTERNAL
+        mark(outside & ~single[addresses], NO_ADDRESS)
+        mark(outside & vip[addresses] & (table["sides"] & INGRESS > 0), VIP)
+        mark(((kind == NODE) | (kind == HOST_POD)) & ~node_known[node], NO_ADDRESS)
+    mark(table["hides"] & pod["dst"], HIDDEN)
+    found[table["allow"]] = USED
+    return found
+
+
+def _has_address(index: Index, name: str) -> bool:
+    return any(item.addresses for item in index.node_records.get(name, ()))
+
+
+def _differing(rows: _Rows, reasons: NDArray[np.uint8]) -> None:
+    """Flows whose rows have different ends, other than the backends of one service or the addresses of one name."""
+    if len(rows.flow) == len(reasons):
+        return
+    start = np.searchsorted(rows.flow, np.arange(len(reasons)))
+    table = rows.resolved.rows
+    inferred = np.logical_and.reduceat(table["assumed"] & DNAT > 0, start)
+    outside = np.logical_and.reduceat(rows.kind["dst"] == EXTERNAL, start)
+    for end in ("src", "dst"):
+        lowest, highest = np.minimum.reduceat(rows.code[end], start), np.maximum.reduceat(rows.code[end], start)
+        differs = lowest != highest
+        if end == "dst":
+            differs &= ~inferred & ~outside
+        reasons[differs] = np.maximum(reasons[differs], AMBIGUOUS)
+    mixed = np.logical_or.reduceat(table["allow"], start) & ~np.logical_and.reduceat(table["allow"], start)
+    reasons[mixed & ~inferred] = np.maximum(reasons[mixed & ~inferred], AMBIGUOUS)
+
+
+def _flow_reasons(flows: Flows, rows: _Rows, limits: Limits) -> NDArray[np.uint8]:
+    given = flows.rows
+    found = np.zeros(len(flows), np.uint8)
+    if limits.excluded is not None:
+        begin, end = limits.excluded
+        found[(given["last"] > 0) & (given["first"] >= begin) & (given["last"] < end)] = EXCLUDED
+    found[_ephemeral(flows, rows, limits.servers)] = EPHEMERAL
+    found[~np.isin(given["protocol"], TRANSPORTS)] = PROTOCOL
+    found[~given["oriented"]] = NOT_ORIENTED
+    for word, reason in (("unknown", NOT_KNOWN), ("failed", NOT_ALLOWED), ("dropped", NOT_ALLOWED)):
+        found[given["observed"] == OBSERVED.index(word)] = reason
+    return found
+
+
+def _ephemeral(flows: Flows, rows: _Rows, servers: frozenset[int]) -> Bools:
+    """Flows to a port that is a client's more likely than a server's: nothing in the destination's namespace has it."""
+    found = np.zeros(len(flows), bool)
+    table, records = rows.resolved.rows, rows.resolved.index.records
+    high = np.flatnonzero((table["port"] >= EPHEMERAL_FIRST) & ~np.isin(table["port"], sorted(servers)))
+    if not len(high):
+        return found
+    declared: set[tuple[str, int, int]] = set()
+    for pod in records.pods:
+        declared |= {(pod.namespace, PROTOCOLS.get(p.protocol, 0), p.number) for p in pod.ports}
+    for service in records.services:
+        declared |= {
+            (service.namespace, PROTOCOLS.get(p.protocol, 0), p.target)
+            for p in service.ports
+            if isinstance(p.target, int)
+        }
+    for piece in records.slices:
+        declared |= {(piece.namespace, PROTOCOLS.get(word, 0), number) for _, word, number in piece.ports}
+    for place in high.tolist():
+        pod_number = int(table["dst_pod"][place])
+        space = records.pods[pod_number].namespace if pod_number >= 0 else ""
+        if (space, int(table["protocol"][place]), int(table["port"][place])) not in declared:
+            found[int(rows.flow[place])] = True
+    return found
+
+
+def _keys(rows: _Rows, reasons: NDArray[np.uint8], direction: Direction) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(rows, keys) of observations: subject, peer, protocol with port, set of names."""
+    table = rows.resolved.rows
+    subject, peer = ("src", "dst") if direction == "egress" else ("dst", "src")
+    wanted = EGRESS if direction == "egress" else INGRESS
+    chosen = (reasons[rows.flow] == USED) & (rows.unit[subject] >= 0) & (table["sides"] & wanted > 0) & ~table["allow"]
+    if direction == "ingress":
+        is_node = (rows.kind["src"] == NODE) | (rows.kind["src"] == HOST_POD)
+        chosen &= ~(is_node & (table["src_node"] == table["dst_node"]))
+    at = np.flatnonzero(chosen)
+    ports = table["protocol"][at].astype(np.int64) << 16 | table["port"][at]
+    outside = (rows.kind["dst"][at] == EXTERNAL) & (direction == "egress")
+    names = np.where(outside, table["names"][at], -1)
+    return at, np.stack([rows.unit[subject][at], rows.code[peer][at], ports, names.astype(np.int64)], axis=1)
+
+
+def _observe(flows: Flows, rows: _Rows, reasons: NDArray[np.uint8], direction: Direction) -> Observations:
+    at, keys = _keys(rows, reasons, direction)
+    unique, inverse = np.unique(keys, axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    pairs = np.unique(np.stack([inverse, rows.flow[at].astype(np.int64)], axis=1), axis=0)
+    start = np.searchsorted(pairs[:, 0], np.arange(len(unique) + 1))
+    count = np.zeros(len(unique), np.int64)
+    np.add.at(count, pairs[:, 0], flows.rows["count"][pairs[:, 1]])
+    ends = [rows.resolved.rows[end + "_pod"][at].astype(np.int64) for end in ("src", "dst")]
+    pods = np.unique(np.stack([inverse, *ends], axis=1), axis=0)
+    columns = [unique[:, n].tolist() for n in range(4)]
+    return Observations(
+        columns[0],
+        columns[1],
+        [item >> 16 for item in columns[2]],
+        [item & 0xFFFF for item in columns[2]],
+        columns[3],
+        count.tolist(),
+        np.bincount(pods[:, 0], minlength=len(unique)).tolist(),
+        np.ascontiguousarray(pairs[:, 1]),
+        start,
+    )
+
+
+def _seldom(flows: Flows, rows: _Rows, reasons: NDArray[np.uint8], minimum: int) -> Bools:
+    """Used flows of which some observation has fewer connections than ``minimum``."""
+    found = np.zeros(len(flows), bool)
+    if minimum <= 1:
+        return found
+    for direction in DIRECTIONS:
+        seen = _observe(flows, rows, reasons, direction)
+        few = np.repeat(np.array(seen.count, np.int64) < minimum, np.diff(seen.start))
+        found[seen.flows[few]] = True
+    return found
