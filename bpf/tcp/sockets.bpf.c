@@ -64,25 +64,32 @@ static __always_inline void put_place(struct tcp_event *e, struct sock *sk)
 	put_ipv4(&e->remote, BPF_CORE_READ(sk, __sk_common.skc_daddr));
 }
 
+/* False where they moved meanwhile. */
+static __always_inline bool read_positions(struct positions *p, struct tcp_sock *tp)
+{
+	const struct sock *sk = (void *)tp;
+
+	p->bytes_acked = BPF_CORE_READ(tp, bytes_acked);
+	p->snd_una = BPF_CORE_READ(tp, snd_una);
+	p->write_seq = BPF_CORE_READ(tp, write_seq);
+	p->bytes_received = BPF_CORE_READ(tp, bytes_received);
+	p->rcv_nxt = BPF_CORE_READ(tp, rcv_nxt);
+	p->copied_seq = BPF_CORE_READ(tp, copied_seq);
+	p->fin_came = BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE);
+	return p->bytes_acked == BPF_CORE_READ(tp, bytes_acked) &&
+	       p->bytes_received == BPF_CORE_READ(tp, bytes_received);
+}
+
 /* Totals since the connection began, in `e`. Read again while they move: the two halves of a sum
- * must be of one moment. */
+ * must be of one moment. No loop: older verifiers (5.10, 6.1) take one only where its way back is a
+ * jump, which is the compiler's choice. */
 static __always_inline void put_totals(struct tcp_event *e, struct sock *sk, int state)
 {
 	struct tcp_sock *tp = (void *)sk;
 	struct positions p = {.fin_queued = sends_fin(state)};
 
-	for (int i = 0; i < 3; i++) {
-		p.bytes_acked = BPF_CORE_READ(tp, bytes_acked);
-		p.snd_una = BPF_CORE_READ(tp, snd_una);
-		p.write_seq = BPF_CORE_READ(tp, write_seq);
-		p.bytes_received = BPF_CORE_READ(tp, bytes_received);
-		p.rcv_nxt = BPF_CORE_READ(tp, rcv_nxt);
-		p.copied_seq = BPF_CORE_READ(tp, copied_seq);
-		p.fin_came = BPF_CORE_READ(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE);
-		if (p.bytes_acked == BPF_CORE_READ(tp, bytes_acked) &&
-		    p.bytes_received == BPF_CORE_READ(tp, bytes_received))
-			break;
-	}
+	if (!read_positions(&p, tp) && !read_positions(&p, tp))
+		read_positions(&p, tp);
 	e->bytes_sent = payload_sent(&p, e->direction == TCP_EVENT_DIRECTION_EGRESS);
 	e->bytes_received = payload_received(&p);
 	e->packets_sent = BPF_CORE_READ(tp, segs_out);
@@ -190,7 +197,8 @@ int tcp_open(struct bpf_iter__task_file *ctx)
 	if (state == TCP_CLOSE)
 		return 0;
 	if (!s) {
-		if (!remember(key, sk, task, state))
+		/* Refused before: it stays lost until it ends, when all that it carried is told. */
+		if (has_overflowed() || !remember(key, sk, task, state))
 			return 0;
 		s = bpf_map_lookup_elem(&tcp_sockets, &key);
 		if (!s)

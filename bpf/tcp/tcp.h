@@ -123,6 +123,13 @@ static __always_inline void overflowed(void)
 	bpf_map_update_elem(&tcp_overflowed, &zero, &one, BPF_ANY);
 }
 
+static __always_inline bool has_overflowed(void)
+{
+	__u32 zero = 0, *full = bpf_map_lookup_elem(&tcp_overflowed, &zero);
+
+	return full && *full;
+}
+
 /* What is behind the first zero byte may be the rest of an older name. */
 static __always_inline __u64 up_to_nul(__u64 word)
 {
