@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from installation import epoch, matches, nothing_left_in_the_kernel, until
+from installation import epoch, lost_on_the_way, matches, nothing_left_in_the_kernel, until
 
 if TYPE_CHECKING:
     from installation import Installation
@@ -29,7 +29,7 @@ def test_an_agent_that_is_told_to_end_hands_over_all_that_it_saw(
         assert installation.spooled() == []
         answer = installation.edges(made.began_ns // 10**9 - 60, time.time())
         matches(answer["items"], made)
-        assert answer["loss"] == []
+        assert lost_on_the_way(answer) == []
         assert epoch(installation.status()["items"][0]["last_seen"]) >= made.ended_ns / 1e9
         installation.end("server", number)
 
@@ -50,4 +50,4 @@ def test_both_told_to_end_under_load_lose_nothing(installation: Installation) ->
     installation.observed_until(made.ended_ns / 1e9)
     answer = installation.edges(made.began_ns // 10**9 - 1, time.time())
     matches(answer["items"], made)
-    assert answer["loss"] == []
+    assert lost_on_the_way(answer) == []

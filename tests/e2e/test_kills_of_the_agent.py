@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from installation import NETWORK, epoch, nothing_left_in_the_kernel, until
+from installation import NETWORK, epoch, lost_on_the_way, nothing_left_in_the_kernel, until
 
 if TYPE_CHECKING:
     from installation import Installation
@@ -100,7 +100,7 @@ def test_ten_kills_of_the_agent_lose_nothing_that_was_observed(installation: Ins
         assert installation.spooled() == []
 
         answer = installation.edges(first, last)
-        assert answer["loss"] == []
+        assert lost_on_the_way(answer) == []
         gaps = gaps_of(answer)
         assert len(gaps) == len(deaths), (gaps, deaths)
         for (gap_start, gap_end), death in zip(gaps, deaths, strict=True):

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from installation import Installation, free_ports, matches
+from installation import Installation, free_ports, lost_on_the_way, matches
 
 if TYPE_CHECKING:
     import subprocess
@@ -40,7 +40,7 @@ def test_a_second_agent_on_the_same_spool_is_refused(installation: Installation)
     installation.observed_until(made.ended_ns / 1e9)
     answer = installation.edges(made.began_ns // 10**9 - 1, time.time())
     matches(answer["items"], made)
-    assert answer["loss"] == []
+    assert lost_on_the_way(answer) == []
 
 
 def test_a_second_server_is_refused(installation: Installation) -> None:

@@ -25,12 +25,14 @@ _HEADERS = 28
 
 @dataclass(frozen=True)
 class Plan:
-    """What to make. ``pause_s`` is the wait between two rounds of connections, and two exchanges, of one thread;
-    ``together`` connections make a round, open at the same time; ``exchanges_each`` go over one UDP socket."""
+    """What to make, on addresses of ``network``.0/24: .1 serves, the ``clients`` after it connect.
 
-    server: str = "127.77.0.1"
-    clients: tuple[str, ...] = ("127.77.0.2",)
-    port: int = 0
+    ``pause_s`` is the wait between two rounds of connections, and two exchanges, of one thread. ``together``
+    connections make a round, open at the same time; ``exchanges_each`` go over one UDP socket.
+    """
+
+    network: str = "127.77.0"
+    clients: int = 1
     ports: int = 1
     threads: int = 1
     pause_s: float = 0.005
@@ -42,6 +44,15 @@ class Plan:
     datagram: int = 1200
     lasting: bool = True
     seed: int = 1
+
+    @property
+    def server(self) -> str:
+        """The address of the serving ends."""
+        return f"{self.network}.1"
+
+    def client(self, number: int) -> str:
+        """The address of the connecting end ``number``."""
+        return f"{self.network}.{2 + number % self.clients}"
 
 
 @dataclass
@@ -94,17 +105,17 @@ class Load:
         self.plan, self.made = plan, Made()
         self._over = threading.Event()
         self._lock = threading.Lock()
-        self._listeners = [self._listener(index) for index in range(plan.ports)]
+        self._listeners = [self._listener() for _ in range(plan.ports)]
         self._datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._datagram.bind((plan.server, self._listeners[0].getsockname()[1]))
         self._datagram.settimeout(0.05)
         self._serving = threading.Event()
         self._ends: list[threading.Thread] = []
 
-    def _listener(self, index: int) -> socket.socket:
+    def _listener(self) -> socket.socket:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((self.plan.server, self.plan.port + index if self.plan.port else 0))
+        listener.bind((self.plan.server, 0))
         listener.listen(1024)
         return listener
 
@@ -190,7 +201,7 @@ class Load:
         plan = self.plan
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         connection.settimeout(20)
-        connection.bind((plan.clients[number % len(plan.clients)], 0))
+        connection.bind((plan.client(number), 0))
         began = time.time_ns()
         connection.connect(self._listeners[number % plan.ports].getsockname())
         return connection, began, time.time_ns()
@@ -246,7 +257,7 @@ class Load:
         plan, chance, rows = self.plan, random.Random(self.plan.seed), []
         while not self._over.is_set() and (plan.exchanges is None or len(rows) < plan.exchanges):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-                asking.bind((plan.clients[0], 0))
+                asking.bind((plan.client(0), 0))
                 asking.connect(self._datagram.getsockname())
                 asking.settimeout(20)
                 each = plan.exchanges_each
