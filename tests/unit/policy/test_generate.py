@@ -1,0 +1,307 @@
+"""Generation, one principle at a time, on a small shop."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fathom.errors import UsageError
+from fathom.policy.flows import Flows, from_dicts
+from fathom.policy.generate import PREFIX, Choices, Generated, Window, generate, to_yaml
+from fathom.policy.history import REASONS, Limits
+from fathom.policy.inventory import (
+    Answer,
+    Backend,
+    Inventory,
+    Namespace,
+    Node,
+    Pod,
+    Records,
+    Service,
+    ServicePort,
+    Slice,
+    Workload,
+)
+
+WEB = {"app": "web", "pod-template-hash": "5d"}
+DB = {"app": "db", "statefulset.kubernetes.io/pod-name": "db-0"}
+
+
+def shop() -> Records:
+    records = Records()
+    records.namespaces += [Namespace("shop", {}), Namespace("data", {}), Namespace("kube-system", {})]
+    records.nodes += [Node("n1", {}, ("192.168.0.1",), ("10.0.1.0/24",)), Node("n2", {}, ("192.168.0.2",))]
+    records.workloads.append(Workload("shop", "Deployment", "web", {"matchLabels": {"app": "web"}}))
+    for number, node in ((1, "n1"), (2, "n2")):
+        labels = {**WEB, "pod-template-hash": f"5d{number}"}
+        records.pods.append(
+            Pod("shop", f"web-{number}", labels, (f"10.0.1.{number}",), node, workload=("Deployment", "web"))
+        )
+    records.pods.append(Pod("data", "db-0", DB, ("10.0.1.9",), "n1", workload=("StatefulSet", "db")))
+    records.pods.append(
+        Pod("data", "exporter", {"app": "x"}, ("192.168.0.1",), "n1", True, workload=("DaemonSet", "x"))
+    )
+    dns = Pod("kube-system", "dns-1", {"k8s-app": "dns"}, ("10.0.1.53",), "n1", workload=("Deployment", "dns"))
+    records.pods.append(dns)
+    port = ServicePort("sql", "TCP", 5000, 5432)
+    records.services.append(Service("data", "db", {"app": "db"}, ("10.96.0.9",), ports=(port,)))
+    api = ServicePort("https", "TCP", 443, 6443)
+    records.services.append(Service("default", "kubernetes", None, ("10.96.0.1",), ports=(api,)))
+    records.slices.append(Slice("default", "kubernetes", (Backend(("192.168.0.1",)),), (("https", "TCP", 6443),)))
+    return records
+
+
+def flow(src: str, dst: str, port: int = 80, protocol: str = "TCP", **more: Any) -> dict[str, Any]:
+    return {"src": src, "dst": dst, "protocol": protocol, "port": port, **more}
+
+
+def made(*items: dict[str, Any], records: Records | None = None, **choices: Any) -> Generated:
+    return generate(from_dicts(items), Inventory(records or shop()), Choices(**choices))
+
+
+def policy(found: Generated, name: str) -> Any:
+    return next(d for d in found.documents if f"{d['metadata']['namespace']}/{d['metadata']['name']}" == name)
+
+
+def why(found: Generated) -> list[str]:
+    return [REASONS[number] for number in found.reasons.tolist()]
+
+
+def test_one_policy_for_a_workload_by_its_own_labels_over_all_replicas() -> None:
+    found = made(flow("shop/web-1", "data/db-0", 5432), flow("shop/web-2", "data/db-0", 5432))
+    web = policy(found, "shop/deployment-web")
+    assert [d["metadata"]["name"] for d in found.documents] == ["statefulset-db", "deployment-web"]
+    assert web["spec"] == {
+        "podSelector": {"matchLabels": {"app": "web"}},
+        "policyTypes": ["Ingress", "Egress"],
+        "egress": [
+            {
+                "to": [
+                    {
+                        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "data"}},
+                        "podSelector": {"matchLabels": {"app": "db"}},
+                    }
+                ],
+                "ports": [{"protocol": "TCP", "port": 5432}],
+            }
+        ],
+    }
+    assert "hash" not in to_yaml(found.documents)
+
+
+def test_a_service_is_written_as_its_backend_and_target_port() -> None:
+    found = made(flow("shop/web-1", "10.96.0.9", 5000))
+    rule = policy(found, "shop/deployment-web")["spec"]["egress"][0]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 5432}]
+
+
+def test_dns_opens_both_protocols_to_the_dns_that_was_seen_node_local_too() -> None:
+    found = made(flow("shop/web-1", "kube-system/dns-1", 53, "UDP"), flow("shop/web-1", "169.254.20.10", 53, "UDP"))
+    both = [{"protocol": "TCP", "port": 53}, {"protocol": "UDP", "port": 53}]
+    egress = policy(found, "shop/deployment-web")["spec"]["egress"]
+    assert [rule["ports"] for rule in egress] == [both, both]
+    assert egress[1]["to"] == [{"ipBlock": {"cidr": "169.254.20.10/32"}}]
+    assert policy(found, "kube-system/deployment-dns")["spec"]["ingress"][0]["ports"] == both
+    assert {rule.companion for rule in found.evidence} == {"dns"}
+
+
+@pytest.mark.parametrize("verdict", ["dropped", "failed", "unknown"])
+def test_what_did_not_get_through_is_never_allowed(verdict: str) -> None:
+    found = made(flow("shop/web-1", "data/db-0", 5432, verdict=verdict))
+    assert found.documents == ()
+    assert not found.used.any()
+
+
+def test_one_way_udp_is_allowed() -> None:
+    found = made(flow("shop/web-1", "203.0.113.9", 514, "UDP"))
+    assert policy(found, "shop/deployment-web")["spec"]["egress"][0]["ports"] == [{"protocol": "UDP", "port": 514}]
+
+
+def test_clients_ports_and_flows_without_an_opener_make_no_server() -> None:
+    found = made(
+        flow("data/db-0", "shop/web-1", 45678),
+        flow("data/db-0", "shop/web-1", 80, "UDP", oriented=False),
+        flow("shop/web-1", "data/db-0", 45678),
+    )
+    assert found.documents == ()
+    assert "ephemeral" in why(found)[0]
+    assert "who opened" in why(found)[1]
+    said = made(flow("shop/web-1", "data/db-0", 45678), limits=Limits(servers=frozenset({45678})))
+    assert said.used.all()
+
+
+def test_peers_that_are_not_known_are_listed_not_guessed() -> None:
+    found = made(flow("shop/web-1", "shop/gone", 80), flow("10.0.1.77", "shop/web-1", 80), flow("shop/web-1", "x.org"))
+    assert found.documents == ()
+    assert sorted((g.src, g.dst, g.port) for g in found.left_out) == [
+        ("10.0.1.77", "shop/Deployment/web", 80),
+        ("shop/Deployment/web", "shop/gone", 80),
+        ("shop/Deployment/web", "x.org", 80),
+    ]
+
+
+def test_pods_on_the_hosts_network_are_their_node() -> None:
+    found = made(flow("shop/web-1", "data/exporter", 9100), flow("data/exporter", "shop/web-2", 80))
+    assert [d["metadata"]["name"] for d in found.documents] == ["deployment-web"]
+    spec = found.documents[0]["spec"]
+    assert spec["egress"][0]["to"] == spec["ingress"][0]["from"] == [{"ipBlock": {"cidr": "192.168.0.1/32"}}]
+    assert made(flow("data/exporter", "shop/web-1", 80)).evidence == ()  # its own node may always
+
+
+def test_api_server_and_nodes_are_entities_for_cilium() -> None:
+    found = made(flow("shop/web-1", "10.96.0.1", 443), flow("shop/web-1", "Node/n2", 10250), form="cilium")
+    egress = policy(found, "shop/deployment-web")["spec"]["egress"]
+    assert [rule["toEntities"] for rule in egress] == [["kube-apiserver"], ["host", "remote-node"]]
+    plain = made(flow("shop/web-1", "10.96.0.1", 443))
+    assert plain.documents[0]["spec"]["egress"][0]["to"] == [{"ipBlock": {"cidr": "192.168.0.1/32"}}]
+
+
+def names(*answers: tuple[str, str], dns: bool = True) -> list[Any]:
+    records = shop()
+    records.answers += [Answer(name, address) for name, address in answers]
+    items = [flow("shop/web-1", address, 443) for address in sorted({a for _, a in answers})]
+    items += [flow("shop/web-1", "kube-system/dns-1", 53, "UDP")] * dns
+    found = made(*items, records=records, form="cilium")
+    return list(policy(found, "shop/deployment-web")["spec"]["egress"])
+
+
+def test_a_clear_name_is_a_peer_with_its_dns_rule() -> None:
+    egress = names(("Api.Example.com.", "198.51.100.1"), ("api.example.com", "198.51.100.2"))
+    assert egress[1]["toFQDNs"] == [{"matchName": "api.example.com"}]
+    assert egress[0]["toPorts"][0]["rules"] == {"dns": [{"matchPattern": "*"}]}
+
+
+@pytest.mark.parametrize(
+    ("answers", "dns"),
+    [
+        ([("one.example", "198.51.100.1"), ("two.example", "198.51.100.1")], True),  # two names, one address
+        ([("one.example", "198.51.100.1"), ("one.example", "10.96.0.9")], True),  # a name that is inside, too
+        ([("one.example", "198.51.100.1")], False),  # no DNS was seen
+    ],
+)
+def test_an_unclear_name_is_never_a_peer(answers: list[tuple[str, str]], dns: bool) -> None:
+    egress = names(*answers, dns=dns)
+    assert not any("toFQDNs" in rule for rule in egress)
+    assert any("198.51.100.1/32" in rule.get("toCIDR", ()) for rule in egress)
+
+
+def test_addresses_of_equal_ports_share_blocks_within_the_bound() -> None:
+    items = [flow("shop/web-1", f"198.51.100.{n}", 443) for n in (0, 1, 2, 9)]
+    found = made(*items, flow("shop/web-1", "198.51.100.3", 5432), spread=2)
+    rules = [[peer["ipBlock"]["cidr"] for peer in rule["to"]] for rule in found.documents[0]["spec"]["egress"]]
+    assert rules == [["198.51.100.0/31", "198.51.100.2/32", "198.51.100.9/32"], ["198.51.100.3/32"]]
+    assert found.beyond == 0
+    wide = made(*items, spread=4)
+    assert wide.documents[0]["spec"]["egress"][0]["to"] == [{"ipBlock": {"cidr": "198.51.100.0/28"}}]
+    assert wide.beyond == 12
+
+
+def test_adjacent_ports_are_one_range_when_asked() -> None:
+    items = [flow("shop/web-1", "data/db-0", port) for port in (7000, 7001, 7002, 7004)]
+    found = made(*items, merge_ports=3)
+    ports = policy(found, "shop/deployment-web")["spec"]["egress"][0]["ports"]
+    assert ports == [{"protocol": "TCP", "port": 7000, "endPort": 7002}, {"protocol": "TCP", "port": 7004}]
+
+
+def test_one_direction_only() -> None:
+    found = made(flow("shop/web-1", "data/db-0", 5432), directions=("ingress",))
+    assert policy(found, "data/statefulset-db")["spec"]["policyTypes"] == ["Ingress"]
+    assert policy(found, "shop/deployment-web")["spec"] == {
+        "podSelector": {"matchLabels": {"app": "web"}},
+        "policyTypes": ["Ingress"],
+    }
+    with pytest.raises(UsageError):
+        made(flow("shop/web-1", "data/db-0", 5432), directions=())
+
+
+def test_little_seen_and_excluded_traffic_is_left_out_with_its_reason() -> None:
+    items = (flow("shop/web-1", "data/db-0", 5432, count=2), flow("shop/web-2", "data/db-0", 5432))
+    assert made(*items, limits=Limits(minimum=3)).used.all()
+    assert not made(*items, limits=Limits(minimum=4)).used.any()
+    timed = (
+        flow("shop/web-1", "data/db-0", 1, first_seen=100, last_seen=150),
+        flow("shop/web-1", "data/db-0", 2, first_seen=100, last_seen=250),
+    )
+    assert made(*timed, limits=Limits(excluded=(100, 200))).used.tolist() == [False, True]
+
+
+def test_widened_to_the_namespace() -> None:
+    found = made(flow("shop/web-1", "data/db-0", 5432), widen=True)
+    peer = policy(found, "shop/deployment-web")["spec"]["egress"][0]["to"][0]
+    assert peer == {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "data"}},
+        "podSelector": {},
+    }
+
+
+def test_for_one_workload_and_for_one_pod() -> None:
+    items = (flow("shop/web-1", "data/db-0", 5432), flow("shop/web-2", "203.0.113.9", 443))
+    both = made(*items, only=("shop/Deployment/web",))
+    assert [len(d["spec"]["egress"]) for d in both.documents] == [2]
+    one = made(*items, only=("shop/web-2",))
+    assert [d["spec"]["egress"][0]["to"] for d in one.documents] == [[{"ipBlock": {"cidr": "203.0.113.9/32"}}]]
+    assert one.documents[0]["metadata"]["annotations"][PREFIX + "only"] == "shop/web-2"
+    with pytest.raises(UsageError):
+        made(*items, only=("shop/nobody",))
+
+
+def test_overlapping_labels_are_told_apart() -> None:
+    records = shop()
+    records.pods.append(Pod("shop", "canary", {"app": "web", "track": "canary"}, workload=("Pod", "canary")))
+    found = made(flow("shop/web-1", "data/db-0", 1), flow("shop/canary", "data/db-0", 2), records=records)
+    chosen = policy(found, "shop/deployment-web")["spec"]["podSelector"]
+    assert chosen["matchExpressions"] == [{"key": "track", "operator": "NotIn", "values": ["canary"]}]
+    ports = [rule["ports"][0]["port"] for rule in policy(found, "data/statefulset-db")["spec"]["ingress"]]
+    assert sorted(ports) == [1, 2]
+
+
+def test_workloads_that_no_label_tells_apart_share_a_policy() -> None:
+    records = shop()
+    records.pods.append(Pod("shop", "twin", {"app": "web"}, workload=("Pod", "twin")))
+    found = made(flow("shop/web-1", "data/db-0", 1), flow("shop/twin", "data/db-0", 2), records=records)
+    names = policy(found, "shop/deployment-web")["metadata"]["annotations"][PREFIX + "workloads"]
+    assert names == "shop/Deployment/web shop/Pod/twin"
+
+
+def test_a_pod_without_labels_gets_no_policy_that_would_choose_all() -> None:
+    records = shop()
+    records.pods.append(Pod("shop", "bare", {}, workload=("Pod", "bare")))
+    found = made(flow("shop/bare", "203.0.113.9", 443), records=records)
+    assert found.documents == ()
+    assert "no label" in why(found)[0]
+
+
+def test_output_does_not_depend_on_the_order_of_flows() -> None:
+    items = [flow("shop/web-1", f"198.51.100.{n}", 443 + n % 2) for n in range(20)]
+    items += [flow("shop/web-2", "data/db-0", 5432 + n) for n in range(5)]
+    first = to_yaml(made(*items).documents)
+    for seed in range(3):
+        random.Random(seed).shuffle(items)
+        assert to_yaml(made(*items).documents) == first
+
+
+def test_annotations_say_what_the_policy_rests_on() -> None:
+    flows = from_dicts([flow("shop/web-1", "data/db-0", 5432, first_seen=1_700_000_000, last_seen=1_700_000_900)])
+    window = Window(1_700_000_000, 1_700_003_600, 0.5, 7)
+    one, other = (generate(flows, Inventory(shop()), Choices(), w) for w in (window, Window()))
+    said = {k.removeprefix(PREFIX): v for k, v in one.documents[1]["metadata"]["annotations"].items()}
+    assert said["window"] == "2023-11-14T22:13:20Z/2023-11-14T23:13:20Z"
+    assert said["lost"] == "7"
+    assert said["coverage"] == "0.5000"
+    assert said["thin-data"] == "1 flows, less than a day, coverage 0.5000"
+    assert said["digest"] == other.documents[1]["metadata"]["annotations"][PREFIX + "digest"]
+    assert said["digest"].startswith("sha256:")
+
+
+def test_evidence_names_the_edges_behind_each_rule() -> None:
+    flows = from_dicts([flow("shop/web-1", "data/db-0", 5432, count=3, first_seen=5, last_seen=9)] * 2)
+    flows = Flows(flows.rows.copy(), flows.strings)
+    flows.rows["edge"] = np.array([11, 12])
+    found = generate(flows, Inventory(shop()))
+    rule = next(item for item in found.evidence if item.direction == "egress")
+    assert (rule.policy, rule.rule, rule.peer) == ("shop/deployment-web", 0, "data/StatefulSet/db")
+    assert (rule.edges, rule.connections, rule.first, rule.last) == ((11, 12), 6, 5, 9)
+    assert rule.beyond == 1  # web-2 may, and did not
