@@ -38,6 +38,7 @@ static long one(__u32 index, struct wanted *wanted)
 	}
 	__builtin_memset(e, 0, sizeof(*e));
 	e->time = bpf_ktime_get_ns();
+	e->socket = e->time << 8;
 	e->latency = 100000;
 	e->bytes_sent = 1000;
 	e->bytes_received = 5000;

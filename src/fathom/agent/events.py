@@ -14,8 +14,8 @@ from fathom.agent.matching import Matcher, workloads
 from fathom.agent.questions import EventFilter, EventsAnswer, EventsQuestion
 from fathom.agent.recent import RecentEvents
 from fathom.events.batches import Clock
+from fathom.events.rows import take
 from fathom.identity.identities import Identities
-from fathom.identity.rows import take
 from fathom.identity.workloads import OWN
 
 Event = dict[str, Any]

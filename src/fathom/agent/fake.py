@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fathom.errors import KernelError
 from fathom.events.observations import OBSERVATION
-from fathom.identity.rows import joined
+from fathom.events.rows import joined
 from fathom.probes.probe import LossCount
 
 Rows = npt.NDArray[np.void]

@@ -15,8 +15,8 @@ from fathom.agent.edges import META_ENUMS, EdgeTable, Ends
 from fathom.events.batches import Clock
 from fathom.events.edges import Workload
 from fathom.events.observations import OBSERVATION, Direction
+from fathom.events.rows import Rows, take
 from fathom.identity.identities import Identities
-from fathom.identity.rows import Rows, take
 from fathom.identity.slots import I32, U64, Mixer, Slots, distinct
 from fathom.identity.workloads import OTHER, OWN
 

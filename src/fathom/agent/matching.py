@@ -16,8 +16,8 @@ from fathom.errors import UsageError
 from fathom.events.batches import Clock
 from fathom.events.edges import Workload
 from fathom.events.observations import OBSERVATION
+from fathom.events.rows import take
 from fathom.identity.identities import Identities
-from fathom.identity.rows import take
 
 Records = npt.NDArray[np.void]
 Mask = npt.NDArray[np.bool_]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fathom.identity.rows import opaque, take
+from fathom.events.rows import opaque, take
 
 
 class RecentEvents:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fathom.agent.edges import EdgeTable
 from fathom.agent.sums import Sums
-from fathom.identity.rows import take
+from fathom.events.rows import take
 from fathom.identity.slots import I32, distinct
 
 _NS = 1_000_000_000

@@ -26,8 +26,8 @@ from fathom.agent.walltime import WallTime
 from fathom.agent.watched import Watched
 from fathom.events.batches import Clock, Loss
 from fathom.events.edges import FACT, Edge
+from fathom.events.rows import joined, take
 from fathom.identity.identities import Identities
-from fathom.identity.rows import joined, take
 
 _NS = 1_000_000_000
 #: Use of a map above which it is read before the interval ends, but not sooner than after so long; and use of a ring

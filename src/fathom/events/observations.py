@@ -5,7 +5,9 @@ Identity is still the kernel's (cgroup, pid, addresses); ``fathom.identity`` tur
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -62,16 +64,16 @@ OBSERVATION = np.dtype(
         ("netns", "<u4"),
         ("pid", "<u4"),
         ("comm", "S16"),
+        ("local", "V16"),
+        ("remote", "V16"),
+        ("local_port", "<u2"),
+        ("remote_port", "<u2"),
         ("owner_source", "u1"),
         ("family", "u1"),
         ("protocol", "u1"),
         ("direction", "u1"),
         ("verdict", "u1"),
         ("reason", "u1"),
-        ("local_port", "<u2"),
-        ("remote_port", "<u2"),
-        ("local", "V16"),
-        ("remote", "V16"),
         ("connections", "<i8"),
         ("failures", "<i8"),
         ("bytes_sent", "<i8"),
@@ -80,5 +82,30 @@ OBSERVATION = np.dtype(
         ("packets_received", "<i8"),
         ("retransmits", "<i8"),
         ("latency", "<i8"),
-    ]
+    ],
+    align=True,  # numpy is several times slower on words that lie askew
 )
+
+#: What says who and where, in words: columns that a reducer moves as they are.
+WORDS = (
+    ("time", 0, "<u8"), ("cgroup", 0, "<u8"), ("netns", 0, "<u4"), ("pid", 0, "<u4"),
+    ("comm", 0, "<u8"), ("comm", 8, "<u8"), ("local", 0, "<u8"), ("local", 8, "<u8"),
+    ("remote", 0, "<u8"), ("remote", 8, "<u8"), ("local_port", 0, "<u2"), ("remote_port", 0, "<u2"),
+    ("owner_source", 0, "u1"), ("family", 0, "u1"),
+)  # fmt: skip
+
+
+def words(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
+    """A view of records of ``dtype`` (which has the columns of ``WORDS``) as plain words ``w0``, ``w1``, …
+
+    Bytes and text move several times as fast that way: numpy has no fast path for them.
+    """
+    fields: Mapping[str, Any] = dtype.fields or {}
+    return np.dtype(
+        {
+            "names": [f"w{index}" for index in range(len(WORDS))],
+            "formats": [word for _, _, word in WORDS],
+            "offsets": [fields[name][1] + offset for name, offset, _ in WORDS],
+            "itemsize": dtype.itemsize,
+        }
+    )

@@ -18,12 +18,12 @@ import numpy.typing as npt
 from fathom.events.batches import Clock
 from fathom.events.edges import Workload
 from fathom.events.observations import OBSERVATION
+from fathom.events.rows import take
 from fathom.identity import processes
 from fathom.identity.cgroups import CgroupTree, mounted
 from fathom.identity.own import OwnProcesses
 from fathom.identity.placement import Placement, placement
 from fathom.identity.remembered import Remembered
-from fathom.identity.rows import take
 from fathom.identity.slots import I32, Mixer, Slots, distinct
 from fathom.identity.workloads import OTHER, OWN, Workloads
 

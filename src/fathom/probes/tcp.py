@@ -13,17 +13,19 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from fathom.events.observations import OBSERVATION, Direction, Verdict
+from fathom.events.observations import OBSERVATION, Direction, Verdict, words
+from fathom.events.rows import take
 from fathom.kernel.objects import Object, Spec
 from fathom.probes.probe import LossCount, Records, loss_of
 from fathom.probes.settings import ProbeSettings
 from fathom.probes.told import COUNTERS, Told
 
 ESTABLISHED, CLOSED, FAILED, OPEN = range(1, 5)
-PROGRAMS = ("tcp_state", "tcp_destroy")
+#: In this order: the second does what the kernel left the first out of.
+PROGRAMS = ("tcp_state", "tcp_state_again", "tcp_destroy")
 _TCP = 6
 _SHARED = ("tcp_sockets", "tcp_listeners", "tcp_listeners_refused", "tcp_overflowed")
-_SAME = ("time", "cgroup", "netns", "pid", "comm", "owner_source", "family", "local_port", "remote_port")
+_TO = words(OBSERVATION)
 
 
 class TcpProbe:
@@ -110,48 +112,47 @@ class TcpProbe:
         An accepted connection is no row yet when it is established: its owner is not known.
         """
         accepted_only = (records["kind"] == ESTABLISHED) & (records["direction"] == Direction.INGRESS)
-        observations = self._observe(records[~accepted_only] if accepted_only.any() else records)
+        observations = self._observe(take(records, ~accepted_only) if accepted_only.any() else records)
         if len(self._told):
             self._told.forget(records["socket"][records["kind"] == CLOSED])
         return observations
 
     def _observe(self, records: Records) -> Records:
         rows = np.zeros(len(records), OBSERVATION)
-        for name in _SAME:
-            rows[name] = records[name]
-        for name in ("local", "remote", "direction", "reason"):
-            rows[name] = records[name]
-        kind = records["kind"]
-        failed, carried = kind == FAILED, (kind == CLOSED) | (kind == OPEN)
+        here, there = rows.view(_TO), records.view(words(records.dtype))
+        for name in _TO.names or ():
+            here[name] = there[name]
+        kind, direction = np.ascontiguousarray(records["kind"]), np.ascontiguousarray(records["direction"])
+        established, failed = kind == ESTABLISHED, kind == FAILED
         deltas, counted = self._told.deltas(records)
-        accepted = carried & (records["direction"] == Direction.INGRESS) & (records["before"] == 0) & ~counted
-        opened = (kind == ESTABLISHED) | accepted
+        # An accepted connection counts when its owner is known: at its close, or in a snapshot.
+        accepted = (direction == Direction.INGRESS) & ~(established | failed | counted) & (records["before"] == 0)
+        opened = established | accepted
         rows["protocol"] = _TCP
-        rows["verdict"] = np.where(failed, Verdict.FAILED, Verdict.FORWARDED)
-        rows["reason"] = np.where(failed, records["reason"], 0)
+        rows["direction"] = direction
+        rows["verdict"] = np.where(failed, np.uint8(Verdict.FAILED), np.uint8(Verdict.FORWARDED))
         rows["connections"] = opened
-        rows["failures"] = failed
-        rows["latency"] = np.where(opened & (records["latency"] > 0), records["latency"].astype(np.int64), -1)
+        latency = records["latency"].astype(np.int64)
+        latency[~opened | (latency <= 0)] = -1
+        rows["latency"] = latency
+        if failed.any():
+            rows["reason"] = np.where(failed, records["reason"], np.uint8(0))
+            rows["failures"] = failed
+        carried = None if not established.any() else ~established
         for name in COUNTERS:
-            rows[name] = np.where(kind != ESTABLISHED, deltas[name], 0)
+            rows[name] = deltas[name] if carried is None else deltas[name] * carried
         return rows
 
     def losses(self) -> dict[str, LossCount]:
         """Events that never arrived, with the bytes that their connections carried and that nobody was told of.
 
-        ``ring_full``: no room in the ring. ``map_full``: of connections too many to track. ``interrupted``: the kernel
-        does not run a program in an interrupt of itself; what those events carried is not known. What a close that was
-        not drained yet carried may be taken off until it is: bytes may fall, and rise again. Raises KernelError.
+        ``ring_full``: no room in the ring. ``map_full``: of connections too many to track. What a close that was not
+        drained yet carried may be taken off until it is: bytes may fall, and rise again. Raises KernelError.
         """
-        missed = sum(self._object.program_misses(program) for program in PROGRAMS)
         full = self._loss("ring_full") - self._told_of_lost  # the kernel's count holds also what was told before
         if full.count and len(self._told):
             full -= self._told.absent(self._tracked())
-        return {
-            "ring_full": full,
-            "map_full": self._loss("map_full"),
-            "interrupted": LossCount(missed, 0, 0, 0),
-        }
+        return {"ring_full": full, "map_full": self._loss("map_full")}
 
     def _loss(self, reason: str) -> LossCount:
         row = self._lost[reason].lookup(b"\0\0\0\0")

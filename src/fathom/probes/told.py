@@ -30,12 +30,17 @@ class Told:
 
         A total that is behind (read while it moved) adds nothing now.
         """
-        at, known = self._find(records["socket"])
-        deltas: Deltas = {}
+        deltas: Deltas = {name: records[name].astype(np.int64) for name in COUNTERS}
+        counted = np.zeros(len(records), np.bool_)
+        if not len(self):
+            return deltas, counted
+        # A socket's number grows with time: nearly all that close are younger than the youngest in the table.
+        old = np.flatnonzero(records["socket"] <= self._rows["socket"][-1])
+        at, known = self._find(records["socket"][old])
+        old, at = old[known], at[known]
         for name in COUNTERS:
-            total = records[name].astype(np.int64)
-            deltas[name] = np.maximum(total - np.where(known, self._rows[name][at], 0), 0) if len(self) else total
-        counted = known & self._rows["counted"][at] if len(self) else known
+            deltas[name][old] = np.maximum(deltas[name][old] - self._rows[name][at], 0)
+        counted[old] = self._rows["counted"][at]
         return deltas, counted
 
     def tell(self, records: Records) -> None:
@@ -55,7 +60,8 @@ class Told:
 
     def forget(self, sockets: npt.NDArray[np.uint64]) -> None:
         """These connections are over."""
-        if len(self) and len(sockets):
+        sockets = sockets[sockets <= self._rows["socket"][-1]] if len(self) else sockets[:0]
+        if len(sockets):
             self._rows = self._rows[~np.isin(self._rows["socket"], sockets)]
 
     def missing(self, seen: npt.NDArray[np.uint64]) -> bool:
