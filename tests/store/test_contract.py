@@ -370,6 +370,19 @@ def test_clocks_may_go_backwards(store, world):
     assert store.losses(Window(0, DAY + 9 * 86_400)) == []
 
 
+def test_a_clock_that_ran_far_ahead_for_a_while_does_not_shut_the_store(store, world):
+    edge = world.edge()
+    store.write(world.batch((edge, HOUR, {"connections": 1})))
+    world.now = float(DAY + 20_000 * 86_400)
+    store.drop_before(int(world.now) - 86_400, hours_before_s=DAY)
+    world.now = float(HOUR + 60)
+    assert store.write(world.batch((edge, HOUR + 60, {"connections": 2})))
+    assert store.edges(EdgeQuery(ALL_DAY)).items[0].sums.connections == 3
+    store.roll(HOUR // 3_600)
+    assert store.edges(EdgeQuery(ALL_DAY)).items[0].sums.connections == 3
+    assert store.losses(Window(0, 2**33)) == []
+
+
 def test_coverage_names_the_gaps_of_each_node(store, world):
     store.write(world.batch(observed=((HOUR, HOUR + 60), (HOUR + 60.5, HOUR + 100)), node="n1"))
     store.write(world.batch(observed=((HOUR + 130, HOUR + 300),), node="n1"))

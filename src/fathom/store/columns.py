@@ -47,6 +47,11 @@ def _merged(name: str) -> str:
 
 #: Assignments that add a row in conflict to the row that is there (SQLite's two-argument MIN and MAX).
 MERGED_LIST = ", ".join(_merged(name) for name in COUNTERS)
+#: The same for rows that also say when the first and the last fact were.
+MERGED_ROW = (
+    f"{MERGED_LIST}, first_bucket = MIN(first_bucket, excluded.first_bucket),"
+    " last_bucket = MAX(last_bucket, excluded.last_bucket)"
+)
 
 
 def to_sums(row: Sequence[int]) -> Sums:

@@ -41,7 +41,7 @@ _NS = 1_000_000_000
 _NOTHING = [0] * len(COUNTERS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Report:
     """That a batch was heard about a day; ``counts`` on its first day."""
 
@@ -49,6 +49,41 @@ class _Report:
     day: int
     last_seen: int
     counts: bool
+    gone: bool = False
+
+
+@dataclass(slots=True)
+class _Fact:
+    """``gone``: only the hour is left of it."""
+
+    edge: int
+    bucket: int
+    counters: list[int]
+    gone: bool = False
+
+
+@dataclass(slots=True)
+class _Lost:
+    """``refused``: by the store itself, which keeps its time."""
+
+    node: str
+    loss: Loss
+    refused: bool
+    gone: bool = False
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A stretch within one hour."""
+
+    node: str
+    start_ns: int
+    end_ns: int
+    gone: bool = False
+
+    @property
+    def hour(self) -> int:
+        return self.start_ns // (SECONDS_PER_HOUR * _NS)
 
 
 class _Total:
@@ -75,15 +110,15 @@ class MemoryStore:
         self._clock, self._most_edges = clock, most_edges
         self._lock = threading.RLock()
         self._edges: dict[int, Edge] = {}
-        self._facts: list[tuple[int, int, list[int]]] = []  # edge, bucket, counters
-        self._losses: list[tuple[str, Loss, bool]] = []  # node, loss, whether the store refused it
-        self._observed: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self._facts: list[_Fact] = []
+        self._losses: list[_Lost] = []
+        self._observed: list[_Seen] = []
         self._ledger: set[tuple[int, BatchId]] = set()  # what of which day is here; goes with its day
         self._refused: set[BatchId] = set()
         self._reports: list[_Report] = []
         self._rolled: set[int] = set()
         self._first_seen: dict[str, int] = {}
-        self._floor_day = self._floor_hour = 0
+        self._floor_day = 0
         self._homeless: set[int] = set()
 
     def write(self, batch: Batch) -> bool:
@@ -93,6 +128,7 @@ class MemoryStore:
             newest = max((day for day, _ in self._ledger), default=0)
             now = int(self._clock())
             end_s = max(now, (newest + 1) * SECONDS_PER_DAY) + SECONDS_PER_DAY
+            self._floor_day = min(self._floor_day, now // SECONDS_PER_DAY)
             limits = parts.Limits(self._floor_day, end_s, now)
             facts, refused = parts.timely(table, limits)
             self._admit(batch, {int(e) for e in facts[:, 0]})
@@ -103,7 +139,7 @@ class MemoryStore:
             new = bool(refused + late) and batch.id not in self._refused
             if new:
                 self._refused.add(batch.id)
-                self._losses += [(batch.id.node, loss, True) for loss in refused + late]
+                self._losses += [_Lost(batch.id.node, loss, refused=True) for loss in refused + late]
             for day in split.keys() - {day for day, name in self._ledger if name == batch.id}:
                 self._keep(batch.id, day, split[day])
                 new = True
@@ -128,23 +164,21 @@ class MemoryStore:
 
     def _keep(self, name: BatchId, day: int, part: parts.Part) -> None:
         self._ledger.add((day, name))
-        self._losses += [(name.node, loss, False) for loss in part.losses]
-        self._observed[name.node] += [(o.start_ns, o.end_ns) for o in part.observed]
+        self._losses += [_Lost(name.node, loss, refused=False) for loss in part.losses]
+        hour_ns = SECONDS_PER_HOUR * _NS
+        for o in part.observed:
+            for hour in range(o.start_ns // hour_ns, -(-o.end_ns // hour_ns)):
+                start, end = max(o.start_ns, hour * hour_ns), min(o.end_ns, (hour + 1) * hour_ns)
+                self._observed.append(_Seen(name.node, start, end))
         for edge, bucket, *counters in part.facts.tolist():
-            self._facts.append((edge, bucket, counters))
-            self._rolled.discard(bucket // SECONDS_PER_HOUR)
-
-    def _time(self, bucket: int) -> int:
-        """When something counts: at its time, or where only the hour is left of it, at the hour's start."""
-        gone = bucket < self._floor_day * SECONDS_PER_DAY
-        return bucket - bucket % SECONDS_PER_HOUR if gone else bucket
+            self._facts.append(_Fact(edge, bucket, counters))
+        self._rolled.difference_update(part.hours())
 
     def _inside(self, window: Window) -> Iterable[tuple[int, int, list[int]]]:
         """Facts inside the window: edge, bucket, counters."""
-        for edge, bucket, counters in self._facts:
-            kept = bucket // SECONDS_PER_HOUR >= self._floor_hour
-            if kept and window.since_s <= self._time(bucket) < window.until_s:
-                yield edge, bucket, counters
+        for fact in self._facts:
+            if window.since_s <= _time(fact.bucket, fact.gone) < window.until_s:
+                yield fact.edge, fact.bucket, fact.counters
 
     def _totals(self, query: EdgeQuery) -> dict[int, _Total]:
         totals: dict[int, _Total] = defaultdict(_Total)
@@ -214,36 +248,29 @@ class MemoryStore:
             raise UsageError(f"a step of {step_s} s gives no series, or one of more than {MAX_POINTS} points")
         points: dict[int, _Total] = defaultdict(_Total)
         with self._lock:
-            for edge, bucket, counters in self._inside(window):
-                time = self._time(bucket)
-                if edge == edge_id:
-                    points[time - time % step_s].add(bucket, counters)
+            for fact in self._facts:
+                time = _time(fact.bucket, fact.gone)
+                if fact.edge == edge_id and window.since_s <= time < window.until_s:
+                    points[time - time % step_s].add(fact.bucket, fact.counters)
         return [SeriesPoint(time, to_sums(points[time].counters)) for time in sorted(points)]
 
     def coverage(self, window: Window, *, grace_s: int = 0) -> Coverage:
         """See ``Store.coverage``."""
         with self._lock:
-            observed = {node: list(self._seconds(stretches, window)) for node, stretches in self._observed.items()}
+            observed: dict[str, list[tuple[int, int]]] = defaultdict(list)
+            for seen in self._observed:
+                if not seen.gone or seen.hour * SECONDS_PER_HOUR >= window.since_s:
+                    observed[seen.node].append((seen.start_ns, seen.end_ns))
             return coverage(window, self._first_seen, observed, grace_s)
-
-    def _seconds(self, stretches: Iterable[tuple[int, int]], window: Window) -> Iterable[tuple[int, int]]:
-        """Stretches cut into hours, without the hours that are gone or count to what is before the window."""
-        hour_ns = SECONDS_PER_HOUR * _NS
-        for start, end in stretches:
-            for hour in range(start // hour_ns, -(-end // hour_ns)):
-                day_is_gone = hour * SECONDS_PER_HOUR < self._floor_day * SECONDS_PER_DAY
-                if hour < self._floor_hour or (day_is_gone and hour * SECONDS_PER_HOUR < window.since_s):
-                    continue
-                yield max(start, hour * hour_ns), min(end, (hour + 1) * hour_ns)
 
     def losses(self, window: Window) -> list[LossRow]:
         """See ``Store.losses``."""
         totals: dict[tuple[str, str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         with self._lock:
-            for node, loss, refused in self._losses:
-                time = loss.bucket if refused else self._time(loss.bucket)
-                if window.since_s <= time < window.until_s:
-                    key = (loss.hop, loss.probe, loss.reason, node)
+            for lost in self._losses:
+                loss = lost.loss
+                if window.since_s <= _time(loss.bucket, lost.gone) < window.until_s:
+                    key = (loss.hop, loss.probe, loss.reason, lost.node)
                     counts = (loss.count, loss.packets, loss.bytes_sent, loss.bytes_received)
                     totals[key] = [a + b for a, b in zip(totals[key], counts, strict=True)]
         return [LossRow(*key, *totals[key]) for key in sorted(totals)]
@@ -254,13 +281,13 @@ class MemoryStore:
         for node in sorted(self._first_seen):
             mine = [report for report in self._reports if report.name.node == node]
             last, boot = max((report.last_seen, report.name.boot) for report in mine)
-            held = sum(report.counts for report in mine if report.day >= self._floor_day)
+            held = sum(report.counts for report in mine if not report.gone)
             rows.append(NodeRow(node, boot, self._first_seen[node], last, held))
         return rows
 
     def due(self, now_s: int) -> list[int]:
         """See ``Store.due``."""
-        hours = {b // SECONDS_PER_HOUR for _, b, _ in self._facts if b >= self._floor_day * SECONDS_PER_DAY}
+        hours = {fact.bucket // SECONDS_PER_HOUR for fact in self._facts if not fact.gone}
         return sorted(h for h in hours - self._rolled if (h + 1) * SECONDS_PER_HOUR <= now_s)
 
     def roll(self, hour: int) -> None:
@@ -270,18 +297,27 @@ class MemoryStore:
     def drop_before(self, epoch_s: int, *, hours_before_s: int | None = None) -> None:
         """See ``Store.drop_before``."""
         with self._lock:
-            self._floor_day = max(self._floor_day, epoch_s // SECONDS_PER_DAY)
-            first_s = min(epoch_s if hours_before_s is None else hours_before_s, self._floor_day * SECONDS_PER_DAY)
-            self._floor_hour = max(self._floor_hour, first_s // SECONDS_PER_HOUR)
+            day = max(self._floor_day, min(epoch_s, int(self._clock())) // SECONDS_PER_DAY)
+            first_s = min(epoch_s if hours_before_s is None else hours_before_s, day * SECONDS_PER_DAY)
+            hour, self._floor_day = first_s // SECONDS_PER_HOUR, day
+            for fact in self._facts:
+                fact.gone |= fact.bucket < day * SECONDS_PER_DAY
+            for lost in self._losses:
+                lost.gone |= not lost.refused and lost.loss.bucket < day * SECONDS_PER_DAY
+            for report in self._reports:
+                report.gone |= report.day < day
+            for seen in self._observed:
+                seen.gone |= seen.hour * SECONDS_PER_HOUR < day * SECONDS_PER_DAY
+            self._facts = [fact for fact in self._facts if fact.bucket // SECONDS_PER_HOUR >= hour]
+            self._losses = [lost for lost in self._losses if lost.loss.bucket // SECONDS_PER_HOUR >= hour]
+            self._observed = [seen for seen in self._observed if seen.hour >= hour]
             self._ledger = {(day, name) for day, name in self._ledger if day >= self._floor_day}
-            hour = first_s // SECONDS_PER_HOUR
-            self._losses = [row for row in self._losses if row[1].bucket // SECONDS_PER_HOUR >= hour]
             self._forget_nodes(min(hour // 24, int(self._clock()) // SECONDS_PER_DAY - 1))
 
     def _forget_nodes(self, first_day: int) -> None:
         for node in list(self._first_seen):
             mine = [report for report in self._reports if report.name.node == node]
-            gone = all(report.day < self._floor_day for report in mine)
+            gone = all(report.gone for report in mine)
             if gone and max(report.last_seen for report in mine) < first_day * SECONDS_PER_DAY:
                 del self._first_seen[node]
                 self._reports = [report for report in self._reports if report.name.node != node]
@@ -292,6 +328,11 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+def _time(bucket: int, gone: bool) -> int:
+    """When something counts: at its time, or where only the hour is left of it, at the hour's start."""
+    return bucket - bucket % SECONDS_PER_HOUR if gone else bucket
 
 
 def _whole(workload: Workload) -> Workload:

@@ -6,7 +6,7 @@ facts are gone, an hour counts if it starts inside the window.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fathom.store.interface import SECONDS_PER_DAY, SECONDS_PER_HOUR, Window
@@ -16,10 +16,11 @@ HOURS_PER_DAY = SECONDS_PER_DAY // SECONDS_PER_HOUR
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``facts``: hours to read from each day's facts; ``hourly``: hours to read from the roll-ups."""
+    """``facts``: hours to read from each day's facts; ``hourly``: hours to read from the roll-ups of facts that are
+    there (0) and of facts that are gone (1), only those with any."""
 
     facts: Mapping[int, tuple[int, ...]]
-    hourly: tuple[int, ...]
+    hourly: Mapping[int, tuple[int, ...]]
 
 
 def hours_of(window: Window) -> range:
@@ -32,22 +33,37 @@ def days_of(window: Window) -> range:
     return range(window.since_s // SECONDS_PER_DAY, -(-window.until_s // SECONDS_PER_DAY))
 
 
-def plan(window: Window, written: Mapping[int, int], rolled: Mapping[int, int], *, exact_times: bool = False) -> Plan:
-    """How to read ``window``: ``written`` and ``rolled`` map hours to the revision of their facts and their roll-up.
+def plan(
+    window: Window,
+    written: Mapping[int, int],
+    rolled: Mapping[int, int],
+    gone: Collection[int],
+    *,
+    exact_times: bool = False,
+) -> Plan:
+    """How to read ``window``: ``written`` and ``rolled`` map hours to the revision of their facts and their roll-up,
+    ``gone`` are hours with a roll-up of facts that are gone.
 
     ``exact_times``: roll-ups only where the facts are gone.
     """
     facts: dict[int, list[int]] = {}
-    hourly: list[int] = []
+    hourly: dict[int, list[int]] = {}
     wanted = hours_of(window)
-    for hour in sorted(h for h in written.keys() | rolled.keys() if h in wanted):
+    for hour in sorted(h for h in written.keys() | rolled.keys() | set(gone) if h in wanted):
         start = hour * SECONDS_PER_HOUR
-        whole = window.since_s <= start and start + SECONDS_PER_HOUR <= window.until_s
-        if hour not in written:
-            if window.since_s <= start:
-                hourly.append(hour)
-        elif whole and not exact_times and rolled.get(hour) == written[hour]:
-            hourly.append(hour)
-        else:
-            facts.setdefault(hour // HOURS_PER_DAY, []).append(hour)
-    return Plan({day: tuple(hours) for day, hours in facts.items()}, tuple(hourly))
+        begins = window.since_s <= start
+        whole = begins and start + SECONDS_PER_HOUR <= window.until_s
+        if hour in gone and begins:
+            hourly.setdefault(1, []).append(hour)
+        if hour in written:
+            if whole and not exact_times and rolled.get(hour) == written[hour]:
+                hourly.setdefault(0, []).append(hour)
+            else:
+                facts.setdefault(hour // HOURS_PER_DAY, []).append(hour)
+        elif hour in rolled and begins:
+            hourly.setdefault(0, []).append(hour)
+    return Plan(_tuples(facts), _tuples(hourly))
+
+
+def _tuples(lists: Mapping[int, list[int]]) -> dict[int, tuple[int, ...]]:
+    return {key: tuple(values) for key, values in lists.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fathom.store.columns import COUNTERS, MERGED_LIST, SUMMED_LIST, names
+from fathom.store.columns import COUNTERS, MERGED_ROW, SUMMED_LIST, names
 
 WORKLOAD = ("cluster", "node", "namespace", "kind", "name", "pod", "container")
 EDGE = (*WORKLOAD, "direction", "peer", "peer_address", "protocol", "port", "verdict", "reason")
@@ -56,9 +56,9 @@ class Question:
         )
 
     def hourly(self, hours: Iterable[int], *, picked: bool) -> str:
-        """Add the roll-ups of ``hours``."""
+        """Add the roll-ups of ``hours``, of facts that are there or gone."""
         return (
-            f"{self._into} SELECT edge, {self._of_hourly} FROM hourly WHERE hour IN {hours_in(hours)}"
+            f"{self._into} SELECT edge, {self._of_hourly} FROM hourly WHERE hour IN {hours_in(hours)} AND gone = :gone"
             f"{_PICKED if picked else ''} GROUP BY edge {self._merge}"
         )
 
@@ -70,8 +70,7 @@ SUM = Question(
     "sums",
     f"{SUMMED_LIST}, MIN(bucket), MAX(bucket)",
     f"{SUMMED_LIST}, MIN(first_bucket), MAX(last_bucket)",
-    f"ON CONFLICT(edge) DO UPDATE SET {MERGED_LIST}, first_bucket = MIN(first_bucket, excluded.first_bucket),"
-    " last_bucket = MAX(last_bucket, excluded.last_bucket)",
+    f"ON CONFLICT(edge) DO UPDATE SET {MERGED_ROW}",
 )
 #: Only what pages are ordered by: a third of the work, done for all edges; the sums then only for the page.
 RANK = Question(
@@ -138,7 +137,7 @@ def series_hourly(hours: Iterable[int]) -> str:
     """Points of one edge from roll-ups."""
     return (
         f"SELECT hour * 3600 - (hour * 3600) % :step AS time, {SUMMED_LIST} FROM hourly"
-        f" WHERE hour IN {hours_in(hours)} AND edge = :edge GROUP BY time"
+        f" WHERE hour IN {hours_in(hours)} AND gone = :gone AND edge = :edge GROUP BY time"
     )
 
 
@@ -146,12 +145,16 @@ _LOSS_KEY = "hop, probe, reason, node"
 _LOSS_SUMS = "SUM(count), SUM(packets), SUM(bytes_sent), SUM(bytes_received)"
 
 
-def losses(table: str, hours: Iterable[int], *, inside: bool) -> str:
-    """Losses of ``hours`` in ``table``, only those in the window if ``inside``."""
-    return (
-        f"SELECT {_LOSS_KEY}, {_LOSS_SUMS} FROM {table} WHERE hour IN {hours_in(hours)}"
-        f"{' AND ' + _INSIDE if inside else ''} GROUP BY {_LOSS_KEY}"
-    )
+def losses(hours: Iterable[int]) -> str:
+    """Losses inside the window."""
+    where = f"hour IN {hours_in(hours)} AND {_INSIDE}"
+    return f"SELECT {_LOSS_KEY}, {_LOSS_SUMS} FROM losses WHERE {where} GROUP BY {_LOSS_KEY}"
+
+
+def hourly_losses(hours: Iterable[int]) -> str:
+    """Losses of ``hours``, from the roll-ups."""
+    where = f"hour IN {hours_in(hours)} AND gone = :gone"
+    return f"SELECT {_LOSS_KEY}, {_LOSS_SUMS} FROM hourly_losses WHERE {where} GROUP BY {_LOSS_KEY}"
 
 
 #: Losses of what the store refused.
@@ -161,14 +164,20 @@ REFUSED_LOSSES = (
 )
 
 
-def orphaned(table: str, hours: Iterable[int], *, inside: bool) -> str:
-    """What is kept of edges whose identity was lost, from ``facts`` or ``hourly``; their node is not known either."""
-    return (
-        "SELECT 'server', '', 'edge_unknown', '', COUNT(*), SUM(packets_sent + packets_received),"
-        f" SUM(bytes_sent), SUM(bytes_received) FROM {table} JOIN orphans ON orphans.edge = {table}.edge"
-        f" WHERE hour IN {hours_in(hours)}{' AND ' + _INSIDE if inside else ''}"
-        " HAVING COUNT(*) > 0"
-    )
+_ORPHANED = (
+    "SELECT 'server', '', 'edge_unknown', '', COUNT(*), SUM(packets_sent + packets_received), SUM(bytes_sent),"
+    " SUM(bytes_received) FROM {table} JOIN orphans ON orphans.edge = {table}.edge WHERE {where} HAVING COUNT(*) > 0"
+)
+
+
+def orphaned(hours: Iterable[int]) -> str:
+    """What is kept of edges whose identity was lost; their node is not known either."""
+    return _ORPHANED.format(table="facts", where=f"hour IN {hours_in(hours)} AND {_INSIDE}")
+
+
+def hourly_orphaned(hours: Iterable[int]) -> str:
+    """The same from the roll-ups."""
+    return _ORPHANED.format(table="hourly", where=f"hour IN {hours_in(hours)} AND gone = :gone")
 
 
 OBSERVED = "SELECT node, start_ns, end_ns FROM observed WHERE start_ns < :until_ns AND end_ns > :since_ns"
@@ -176,17 +185,18 @@ OBSERVED = "SELECT node, start_ns, end_ns FROM observed WHERE start_ns < :until_
 
 #: The roll-up of an hour.
 HOUR_FACTS = (
-    f"SELECT hour, edge, {SUMMED_LIST}, MIN(bucket), MAX(bucket) FROM facts WHERE hour = :hour GROUP BY hour, edge"
+    f"SELECT hour, 0, edge, {SUMMED_LIST}, MIN(bucket), MAX(bucket) FROM facts WHERE hour = :hour GROUP BY hour, edge"
 )
 HOUR_LOSSES = (
-    f"SELECT hour, node, hop, probe, reason, {_LOSS_SUMS} FROM losses WHERE hour = :hour GROUP BY 1, 2, 3, 4, 5"
+    f"SELECT hour, 0, node, hop, probe, reason, {_LOSS_SUMS} FROM losses WHERE hour = :hour"
+    " GROUP BY hour, node, hop, probe, reason"
 )
 HOUR_OBSERVED = (
-    "SELECT :hour, node, MAX(start_ns, :since_ns), MIN(end_ns, :until_ns) FROM observed"
+    "SELECT :hour, 0, node, MAX(start_ns, :since_ns), MIN(end_ns, :until_ns) FROM observed"
     " WHERE start_ns < :until_ns AND end_ns > :since_ns"
 )
 
 
 def hourly_observed(hours: Iterable[int]) -> str:
     """Stretches observed in ``hours``, from the roll-ups."""
-    return f"SELECT node, start_ns, end_ns FROM hourly_observed WHERE hour IN {hours_in(hours)}"
+    return f"SELECT node, start_ns, end_ns FROM hourly_observed WHERE hour IN {hours_in(hours)} AND gone = :gone"

@@ -49,13 +49,18 @@ _META = (
     " last_seen INTEGER NOT NULL) WITHOUT ROWID, STRICT",
     # Days whose file must be there.
     "CREATE TABLE days(day INTEGER PRIMARY KEY) STRICT",
-    "CREATE TABLE rolled(hour INTEGER PRIMARY KEY, revision INTEGER NOT NULL) STRICT",
-    f"CREATE TABLE hourly(hour INTEGER NOT NULL, edge INTEGER NOT NULL, {_COUNTERS}, first_bucket INTEGER NOT NULL,"
-    " last_bucket INTEGER NOT NULL, PRIMARY KEY(hour, edge)) WITHOUT ROWID, STRICT",
-    f"CREATE TABLE hourly_losses(hour INTEGER NOT NULL, {_LOSS}, PRIMARY KEY(hour, node, hop, probe, reason))"
+    # Roll-ups. gone = 0: made of facts that are there, as they were at that revision; replaced when made again.
+    # gone = 1: all that is left of facts whose file was dropped or kept aside; added to whatever comes later.
+    "CREATE TABLE rolled(hour INTEGER NOT NULL, gone INTEGER NOT NULL, revision INTEGER NOT NULL,"
+    " PRIMARY KEY(hour, gone)) WITHOUT ROWID, STRICT",
+    f"CREATE TABLE hourly(hour INTEGER NOT NULL, gone INTEGER NOT NULL, edge INTEGER NOT NULL, {_COUNTERS},"
+    " first_bucket INTEGER NOT NULL, last_bucket INTEGER NOT NULL, PRIMARY KEY(hour, gone, edge))"
     " WITHOUT ROWID, STRICT",
-    "CREATE TABLE hourly_observed(hour INTEGER NOT NULL, node TEXT NOT NULL, start_ns INTEGER NOT NULL,"
-    " end_ns INTEGER NOT NULL, PRIMARY KEY(hour, node, start_ns)) WITHOUT ROWID, STRICT",
+    f"CREATE TABLE hourly_losses(hour INTEGER NOT NULL, gone INTEGER NOT NULL, {_LOSS},"
+    " PRIMARY KEY(hour, gone, node, hop, probe, reason)) WITHOUT ROWID, STRICT",
+    "CREATE TABLE hourly_observed(hour INTEGER NOT NULL, gone INTEGER NOT NULL, node TEXT NOT NULL,"
+    " start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL, PRIMARY KEY(hour, gone, node, start_ns))"
+    " WITHOUT ROWID, STRICT",
     # Batches of which something was refused (too old, clock ahead), and what that was.
     "CREATE TABLE refused(node TEXT NOT NULL, boot TEXT NOT NULL, sequence INTEGER NOT NULL, at INTEGER NOT NULL,"
     " PRIMARY KEY(node, boot, sequence)) WITHOUT ROWID, STRICT",

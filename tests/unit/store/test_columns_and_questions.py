@@ -53,7 +53,7 @@ def test_sum_conflict_and_python_add_up_alike(rows):
     connection.close()
 
 
-WINDOW = {"since": 0, "until": 9, "edge": 1, "step": 60, "hour": 1, "since_ns": 0, "until_ns": 9}
+WINDOW = {"gone": 0, "since": 0, "until": 9, "edge": 1, "step": 60, "hour": 1, "since_ns": 0, "until_ns": 9}
 ON_FACTS = {
     "sums": queries.SUM.facts([1, 2], picked=False),
     "sums of picked": queries.SUM.facts([1, 2], picked=True),
@@ -65,10 +65,11 @@ ON_FACTS = {
     "hourly ranks": queries.RANK.hourly([1, 2], picked=False),
     "series": queries.series_facts([1, 2]),
     "hourly series": queries.series_hourly([1, 2]),
-    "losses": queries.losses("losses", [1, 2], inside=True),
-    "hourly losses": queries.losses("hourly_losses", [1, 2], inside=False),
-    "orphans": queries.orphaned("facts", [1, 2], inside=True),
-    "hourly orphans": queries.orphaned("hourly", [1, 2], inside=False),
+    "losses": queries.losses([1, 2]),
+    "hourly losses": queries.hourly_losses([1, 2]),
+    "hourly observed": queries.hourly_observed([1, 2]),
+    "orphans": queries.orphaned([1, 2]),
+    "hourly orphans": queries.hourly_orphaned([1, 2]),
     "roll-up": queries.HOUR_FACTS,
     "roll-up of losses": queries.HOUR_LOSSES,
 }
@@ -79,7 +80,11 @@ def test_no_question_reads_all_facts(name):
     connection = database()
     plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + ON_FACTS[name], WINDOW)]
     connection.close()
-    on_facts = [line for line in plan if line.split()[1] in ("facts", "f", "hourly", "losses", "hourly_losses")]
+    on_facts = [
+        line
+        for line in plan
+        if line.split()[1] in ("facts", "f", "hourly", "losses", "hourly_losses", "hourly_observed")
+    ]
     assert on_facts
     assert all(line.startswith("SEARCH") and "PRIMARY KEY (hour=?" in line for line in on_facts), plan
 

@@ -128,7 +128,7 @@ class SqliteStore:
         gone = meta.registered - set(self._layout.days())
         for day in sorted(d for d in gone if d >= meta.floor_day):
             self._note(f"the facts of {files.day_text(day)} are gone: {self._layout.day(day).name} is not there")
-        meta.unregister(gone)
+        meta.retire(gone)
 
     def close(self) -> None:
         """See ``Store.close``."""
@@ -159,6 +159,13 @@ class SqliteStore:
 
     def _write(self, batch: Batch, table: parts.Matrix) -> bool:
         meta = self._writer()
+        today = self._now() // SECONDS_PER_DAY
+        if meta.floor_day > today:
+            self._note(
+                f"the clock says {files.day_text(today)}, but days before {files.day_text(meta.floor_day)} were dropped"
+                " as too old: facts are taken again from today on"
+            )
+            meta.set_floor(today)
         limits = parts.Limits(meta.floor_day, self._horizon_s(), self._now())
         facts, refused = parts.timely(table, limits)
         wall_s = min(max(batch.clock.wall_ns // _NS, limits.floor_day * SECONDS_PER_DAY), limits.end_s - 1)
@@ -235,18 +242,20 @@ class SqliteStore:
 
     def _drop_before(self, epoch_s: int, hours_before_s: int) -> None:
         meta = self._writer()
-        meta.raise_floor(epoch_s // SECONDS_PER_DAY)
-        first_hour = min(hours_before_s, meta.floor_day * SECONDS_PER_DAY) // SECONDS_PER_HOUR
-        going = [day for day in self._layout.days() if day < meta.floor_day]
-        for hour in self._due(going, meta.floor_day * SECONDS_PER_DAY):
+        # A clock that ran ahead must not make every day from now on too old.
+        floor_day = max(meta.floor_day, min(epoch_s, self._now()) // SECONDS_PER_DAY)
+        first_hour = min(hours_before_s, floor_day * SECONDS_PER_DAY) // SECONDS_PER_HOUR
+        going = [day for day in self._layout.days() if day < floor_day]
+        for hour in self._due(going, floor_day * SECONDS_PER_DAY):
             if hour >= first_hour:
                 self._roll(hour)
+        meta.set_floor(floor_day)
         for day in going:
             meta.last_seen(self._layout.day(day))
             if day in self._days:
                 self._days.pop(day).close()
             files.delete(self._layout.day(day))
-        meta.unregister(going)
+        meta.retire(going)
         # An edge is known to its agent for a while after its last fact: keep it for two days at least.
         first_day = min(first_hour // HOURS_PER_DAY, self._now() // SECONDS_PER_DAY - 1)
         meta.prune(first_hour, first_day)
@@ -353,7 +362,9 @@ class SqliteStore:
 
         def once() -> T:
             with contextlib.closing(View(self._layout)) as view:
-                return ask(view)
+                answer = ask(view)
+                view.check_unmoved()
+                return answer
 
         return self._healing(once)
 
@@ -399,8 +410,7 @@ class SqliteStore:
             f"the facts of {files.day_text(day)} were damaged ({why}); the file was kept aside as {kept.name},"
             " roll-ups made of it still answer"
         )
-        self._writer().unregister([day])
-        self._writer().outdate(range(day * HOURS_PER_DAY, (day + 1) * HOURS_PER_DAY))
+        self._writer().retire([day])
 
     def _replace_meta(self, why: str) -> None:
         """Keep the damaged meta file aside and begin a new one, with all that can be saved of the old."""

@@ -17,16 +17,40 @@ from fathom.errors import EdgeMissing
 from fathom.events.batches import Batch, BatchId, Loss
 from fathom.events.edges import Edge, Workload
 from fathom.store import schema
+from fathom.store.columns import MERGED_ROW, names
 from fathom.store.filters import address_key
 from fathom.store.interface import SECONDS_PER_DAY, SECONDS_PER_HOUR
 from fathom.store.known import Ids, KnownEdges
 from fathom.store.parts import Matrix
+from fathom.store.planning import HOURS_PER_DAY
 from fathom.store.sqlite.dayfile import add_losses
 from fathom.store.sqlite.files import connect, make, transaction, translated, uri
 
 _NS = 1_000_000_000
 _EDGE_COLUMNS = 17
 _ADD_EDGE = f"INSERT OR IGNORE INTO edges VALUES({', '.join('?' * _EDGE_COLUMNS)})"
+
+
+def _bury(table: str, columns: str, merge: str) -> tuple[str, str]:
+    """Make a roll-up of facts that are there one of facts that are gone, adding it to what is there of those."""
+    inside = "hour >= ? AND hour < ? AND gone = 0"
+    return (
+        f"INSERT INTO {table} SELECT hour, 1, {columns} FROM {table} WHERE {inside} ON CONFLICT DO UPDATE SET {merge}",
+        f"DELETE FROM {table} WHERE {inside}",
+    )
+
+
+_LOSS_COUNTS = ("count", "packets", "bytes_sent", "bytes_received")
+_BURY = (
+    *_bury("rolled", "revision", "revision = 0"),
+    *_bury("hourly", f"edge, {names()}, first_bucket, last_bucket", MERGED_ROW),
+    *_bury(
+        "hourly_losses",
+        f"node, hop, probe, reason, {', '.join(_LOSS_COUNTS)}",
+        ", ".join(f"{name} = {name} + excluded.{name}" for name in _LOSS_COUNTS),
+    ),
+    *_bury("hourly_observed", "node, start_ns, end_ns", "end_ns = MAX(end_ns, excluded.end_ns)"),
+)
 
 
 def edge_row(edge_id: int, edge: Edge, day: int) -> tuple[str | int, ...]:
@@ -71,7 +95,10 @@ class MetaFile:
 
     def _load(self) -> None:
         ask = self._connection.execute
-        ask("INSERT OR IGNORE INTO identity VALUES('store_id', ?), ('floor_day', '0')", (secrets.token_hex(8),))
+        ask(
+            "INSERT OR IGNORE INTO identity VALUES('store_id', ?), ('floor_day', '0'), ('retired', '0')",
+            (secrets.token_hex(8),),
+        )
         identity = dict(ask("SELECT name, value FROM identity"))
         self.store_id: str = identity["store_id"]
         self.floor_day = int(identity["floor_day"])
@@ -155,24 +182,31 @@ class MetaFile:
             self._connection.execute("INSERT OR IGNORE INTO days VALUES(?)", (day,))
         self.registered.add(day)
 
-    def unregister(self, days: Iterable[int]) -> None:
-        """The files of ``days`` are gone."""
+    def retire(self, days: Iterable[int]) -> None:
+        """The files of ``days`` are gone: their roll-ups are all that is left of them."""
         days = list(days)
+        if not days:
+            return
         with translated(self.path), transaction(self._connection):
-            self._connection.executemany("DELETE FROM days WHERE day = ?", [(day,) for day in days])
+            for day in days:
+                bounds = (day * HOURS_PER_DAY, (day + 1) * HOURS_PER_DAY)
+                for statement in _BURY:
+                    self._connection.execute(statement, bounds)
+                self._connection.execute("DELETE FROM days WHERE day = ?", (day,))
+            self._connection.execute("UPDATE identity SET value = value + 1 WHERE name = 'retired'")
         self.registered.difference_update(days)
 
     def rolled(self) -> dict[int, int]:
         """The revision of the facts from which each hour's roll-up was made."""
         with translated(self.path):
-            return dict(self._connection.execute("SELECT hour, revision FROM rolled"))
+            return dict(self._connection.execute("SELECT hour, revision FROM rolled WHERE gone = 0"))
 
     def roll(self, hour: int, made: HourRows) -> None:
         """Replace the roll-up of ``hour``."""
         with translated(self.path), transaction(self._connection):
             for table in ("hourly", "hourly_losses", "hourly_observed", "rolled"):
-                self._connection.execute(f"DELETE FROM {table} WHERE hour = ?", (hour,))
-            self._connection.execute("INSERT INTO rolled VALUES(?, ?)", (hour, made.revision))
+                self._connection.execute(f"DELETE FROM {table} WHERE hour = ? AND gone = 0", (hour,))
+            self._connection.execute("INSERT INTO rolled VALUES(?, 0, ?)", (hour, made.revision))
             for table, rows in (
                 ("hourly", made.facts),
                 ("hourly_losses", made.losses),
@@ -181,17 +215,8 @@ class MetaFile:
                 width = len(self._connection.execute(f"PRAGMA table_info({table})").fetchall())
                 self._connection.executemany(f"INSERT INTO {table} VALUES({', '.join('?' * width)})", rows)
 
-    def outdate(self, hours: range) -> None:
-        """The facts from which the roll-ups of ``hours`` were made are gone: no later facts are those."""
-        with translated(self.path), transaction(self._connection):
-            self._connection.execute(
-                "UPDATE rolled SET revision = -1 WHERE hour >= ? AND hour < ?", (hours.start, hours.stop)
-            )
-
-    def raise_floor(self, day: int) -> None:
-        """Refuse days before ``day`` from now on; never goes back."""
-        if day <= self.floor_day:
-            return
+    def set_floor(self, day: int) -> None:
+        """Refuse days before ``day`` from now on."""
         with translated(self.path), transaction(self._connection):
             self._connection.execute("UPDATE identity SET value = ? WHERE name = 'floor_day'", (str(day),))
         self.floor_day = day

@@ -32,7 +32,7 @@ from fathom.store.interface import (
     WorkloadRow,
 )
 from fathom.store.planning import HOURS_PER_DAY, Plan, days_of, hours_of, plan
-from fathom.store.sqlite.files import Layout, connect, there, translated, uri
+from fathom.store.sqlite.files import Layout, Vanished, connect, there, translated, uri
 from fathom.store.sqlite.metafile import HourRows, to_edge
 from fathom.store.stretches import Stretch, coverage
 
@@ -42,6 +42,7 @@ _COUNTERS = len(COUNTERS)
 _GROUP = 5
 #: Steps (picked edges times buckets) up to which edges are looked up one by one.
 _FEW_STEPS = 50_000
+_RETIRED = "SELECT value FROM identity WHERE name = 'retired'"
 
 
 def glob(column: str, pattern: str) -> tuple[str, str]:
@@ -56,6 +57,13 @@ class View:
         self._layout = layout
         with translated(layout.meta):
             self._connection = connect(layout.meta, "ro")
+        self._retired = self._ask(_RETIRED)
+
+    def check_unmoved(self) -> None:
+        """Raises Vanished if a day was dropped or kept aside since the view was made: then part of the answer may be
+        missing, or there twice."""
+        if self._ask(_RETIRED) != self._retired:
+            raise Vanished("a day went while it was read")
 
     def close(self) -> None:
         """Let go of the files."""
@@ -82,6 +90,10 @@ class View:
         inside = days_of(window)
         return [day for day in self._layout.days() if day in inside]
 
+    def _files(self) -> list[int]:
+        """One day for each file with facts."""
+        return self._layout.days()[: 1 if self._layout.single else None]
+
     def _plan(self, window: Window, *, exact_times: bool = False) -> Plan:
         hours = hours_of(window)
         written: dict[int, int] = {}
@@ -92,8 +104,11 @@ class View:
                     (max(hours.start, day * HOURS_PER_DAY), min(hours.stop, (day + 1) * HOURS_PER_DAY)),
                 )
                 written.update(rows.fetchall())
-        rolled = self._ask("SELECT hour, revision FROM rolled WHERE hour >= ? AND hour < ?", (hours.start, hours.stop))
-        return plan(window, written, dict(rolled), exact_times=exact_times)
+        rolled = self._ask(
+            "SELECT hour, gone, revision FROM rolled WHERE hour >= ? AND hour < ?", (hours.start, hours.stop)
+        )
+        there = {hour: revision for hour, gone, revision in rolled if not gone}
+        return plan(window, written, there, {hour for hour, gone, _ in rolled if gone}, exact_times=exact_times)
 
     def _pick(self, query: EdgeQuery) -> int | None:
         """Fill ``picked`` with the edges that ``query`` selects, and say how many; None if it selects all."""
@@ -117,8 +132,8 @@ class View:
                     connection.execute(question.picked_facts(hours), bounds)
                 else:
                     connection.execute(question.facts(hours, picked=picked is not None), bounds)
-        if plan.hourly:
-            self._ask(question.hourly(plan.hourly, picked=picked is not None))
+        for gone, hours in plan.hourly.items():
+            self._ask(question.hourly(hours, picked=picked is not None), {"gone": gone})
 
     def edges(self, query: EdgeQuery, key: Key | None) -> tuple[list[EdgeRow], Key | None]:
         """At most ``limit`` edges after ``key``, and where the page ended if there are more."""
@@ -177,8 +192,8 @@ class View:
         for day, hours in plan.facts.items():
             with self._day(day) as connection:
                 _add_points(points, connection.execute(queries.series_facts(hours), values).fetchall())
-        if plan.hourly:
-            _add_points(points, self._ask(queries.series_hourly(plan.hourly), values))
+        for gone, hours in plan.hourly.items():
+            _add_points(points, self._ask(queries.series_hourly(hours), {**values, "gone": gone}))
         return [SeriesPoint(time, to_sums(points[time])) for time in sorted(points)]
 
     def losses(self, window: Window) -> list[LossRow]:
@@ -191,13 +206,13 @@ class View:
         rows = self._ask(queries.REFUSED_LOSSES, bounds)
         for day, hours_there in plan.facts.items():
             with self._day(day) as connection:
-                rows += connection.execute(queries.losses("losses", hours_there, inside=True), values)
+                rows += connection.execute(queries.losses(hours_there), values)
                 if orphans:
-                    rows += connection.execute(queries.orphaned("facts", hours_there, inside=True), values)
-        if plan.hourly:
-            rows += self._ask(queries.losses("hourly_losses", plan.hourly, inside=False))
+                    rows += connection.execute(queries.orphaned(hours_there), values)
+        for gone, hours_left in plan.hourly.items():
+            rows += self._ask(queries.hourly_losses(hours_left), {"gone": gone})
             if orphans:
-                rows += self._ask(queries.orphaned("hourly", plan.hourly, inside=False))
+                rows += self._ask(queries.hourly_orphaned(hours_left), {"gone": gone})
         totals: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         for row in rows:
             totals[row[:4]] = [a + b for a, b in zip(totals[row[:4]], row[4:], strict=True)]
@@ -211,8 +226,8 @@ class View:
             with self._day(day) as connection:
                 rows += connection.execute(queries.OBSERVED, bounds)
         plan = self._plan(window, exact_times=True)
-        if plan.hourly:
-            rows += self._ask(queries.hourly_observed(plan.hourly))
+        for gone, hours in plan.hourly.items():
+            rows += self._ask(queries.hourly_observed(hours), {"gone": gone})
         observed: dict[str, list[Stretch]] = defaultdict(list)
         for node, start, end in rows:
             observed[node].append((start, end))
@@ -243,7 +258,7 @@ class View:
     def reporting(self) -> set[str]:
         """Nodes of which some day's file holds a report."""
         found: set[str] = set()
-        for day in self._layout.days():
+        for day in self._files():
             with self._day(day) as connection:
                 found.update(row[0] for row in connection.execute("SELECT DISTINCT node FROM reports"))
         return found
@@ -253,7 +268,7 @@ class View:
         first = {node: (boot, since, last) for node, boot, since, last in self._ask("SELECT * FROM nodes")}
         latest = {node: (last, boot) for node, (boot, _, last) in first.items()}
         batches: dict[str, int] = defaultdict(int)
-        for day in self._layout.days():
+        for day in self._files():
             with self._day(day) as connection:
                 for node, boot, last, count in connection.execute("SELECT node, boot, last_seen, batches FROM reports"):
                     latest[node] = max(latest.get(node, (last, boot)), (last, boot))
