@@ -105,5 +105,8 @@ class Events:
         for event, number in zip(events, numbers.tolist(), strict=False):
             event.setdefault("kind", kind)
             event["node"] = self._identities.node
-            event["workload"], event["workload_kind"] = table[number].name, table[number].kind
+            # Nobody knows whose it is yet (an accepted connection): the node itself is no answer.
+            unknown = table[number].kind == "host" and not event.get("pid")
+            event["workload"] = "" if unknown else table[number].name
+            event["workload_kind"] = "" if unknown else table[number].kind
         return chosen, events, chosen.size - len(events)
