@@ -6,6 +6,7 @@ the test's own process, but the one call that lists what the kernel holds.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -188,6 +188,24 @@ class Installation:
         """SIGKILL."""
         self._end(part, signal.SIGKILL)
 
+    def kill_as_it_writes(self, part: str) -> None:
+        """SIGKILL in the moment after the server committed a batch, or the agent put one into its spool: what was
+        just written was most likely not acknowledged yet."""
+        pattern = "store/facts-*.db-wal" if part == "server" else "spool/*.batch"
+
+        def written() -> set[tuple[str, int, int]]:
+            found = set()
+            for path in self.data.glob(pattern):
+                with contextlib.suppress(FileNotFoundError):
+                    found.add((path.name, path.stat().st_size, path.stat().st_mtime_ns))
+            return found
+
+        before, end = written(), time.monotonic() + PATIENCE_S
+        while not written() - before:
+            assert time.monotonic() < end, f"{part} writes nothing"
+            time.sleep(0.0002)
+        self.kill(part)
+
     def end(self, part: str, number: signal.Signals = signal.SIGTERM) -> None:
         """End ``part`` as a person does. It must end by itself, well."""
         process = self._end(part, number)
@@ -337,7 +355,7 @@ def held(pid: str = "[0-9]*") -> set[tuple[str, int]]:
     return found
 
 
-@contextmanager
+@contextlib.contextmanager
 def nothing_left_in_the_kernel() -> Iterator[None]:
     """Fails if the kernel holds programs, maps or links after the block that it did not hold before.
 

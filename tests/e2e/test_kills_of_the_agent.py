@@ -38,10 +38,14 @@ class Death:
     ready: float
 
 
-def killed_and_started_again(installation: Installation, chance: random.Random) -> Death:
-    time.sleep(chance.uniform(0.7, 1.7))
+def killed_and_started_again(installation: Installation, chance: random.Random, *, writing: bool) -> Death:
+    until("an interval of this agent ended", lambda: installation.metric("fathom_batches_total") >= 1)
+    time.sleep(chance.uniform(0.0, 1.0))
+    if writing:
+        installation.kill_as_it_writes("agent")
+    else:
+        installation.kill("agent")
     killed = time.time()
-    installation.kill("agent")
     time.sleep(chance.uniform(1.0, 1.2))  # holes shorter than a second are not named
     started = time.time()
     installation.start("agent")
@@ -90,7 +94,7 @@ def test_ten_kills_of_the_agent_lose_nothing_that_was_observed(installation: Ins
     with nothing_left_in_the_kernel():
         installation.start_both()
         traffic = installation.traffic()
-        deaths = [killed_and_started_again(installation, chance) for _ in range(10)]
+        deaths = [killed_and_started_again(installation, chance, writing=number % 2 == 0) for number in range(10)]
         time.sleep(1.5)
         made = traffic.stop()
         installation.observed_until(made.ended_ns / 1e9)
