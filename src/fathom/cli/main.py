@@ -26,6 +26,7 @@ COMMANDS = {
     "query": "Ask the server for edges, workloads or events.",
     "status": "Say how server, nodes, coverage and loss are.",
     "doctor": "Say what this kernel can and cannot do for Fathom, and what to do about it.",
+    "seccomp": "Make seccomp profiles from recorded system calls, and compare them.",
     "completion": "Print the completion script of a shell.",
     "version": "Print the version.",
 }
