@@ -20,6 +20,7 @@ import pytest
 from fathom.errors import StoreBusy, StoreError, StoreNewer, UsageError
 from fathom.store.interface import EdgeQuery, Window
 from fathom.store.opening import open_store
+from fathom.store.sqlite import files
 
 DAY = 1_700_006_400
 TODAY = Window(DAY, DAY + 86_400)
@@ -334,6 +335,12 @@ def test_a_full_file_table_passes(open_sqlite, world):
 def test_a_url_that_makes_no_sense_is_refused(url):
     with pytest.raises(UsageError):
         open_store(url)
+
+
+def test_an_old_sqlite_is_told():
+    files.check_engine((3, 37, 0))
+    with pytest.raises(StoreError, match=r"SQLite is 3\.34\.1; the store needs 3\.37\.0"):
+        files.check_engine((3, 34, 1))
 
 
 def test_reading_a_store_that_is_not_there_is_told(tmp_path):

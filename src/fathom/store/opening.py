@@ -59,6 +59,7 @@ def _open_sqlite(
 ) -> Store:
     from fathom.store.sqlite import engine, files
 
+    files.check_engine()
     mode = options["mode"]
     if mode == "recording":
         return engine.open_for_reading(files.Recording(path), clock=clock)

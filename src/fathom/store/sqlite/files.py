@@ -42,6 +42,7 @@ _TEMPORARY = frozenset(
 _LOG_PAGES, _LOG_BYTES = 4_000, 64 << 20
 _CACHE_KIB, _READ_CACHE_KIB = 32_768, 16_384
 _BUSY_TIMEOUT_S = 5.0
+_OLDEST = (3, 37, 0)
 
 
 def day_text(day: int) -> str:
@@ -233,6 +234,15 @@ def _settle(connection: sqlite3.Connection, mode: str, synchronous: str) -> None
 def uri(path: Path, mode: str) -> str:
     """The name under which SQLite opens ``path``."""
     return f"file:{quote(str(path))}?mode={mode}"
+
+
+def check_engine(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
+    """Raises StoreError if Python's SQLite is too old for strict tables."""
+    if version < _OLDEST:
+        raise StoreError(
+            f"this Python's SQLite is {'.'.join(map(str, version))}; the store needs {'.'.join(map(str, _OLDEST))}",
+            do="use a Python that is built with a newer SQLite, such as that of Debian 12 or Ubuntu 24.04",
+        )
 
 
 def make_directory(root: Path) -> None:
