@@ -6,8 +6,11 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from fathom.policy.flows import Builder, Flows
 from fathom.policy.inventory import (
+    FOREVER,
     Answer,
     Backend,
     ContainerPort,
@@ -26,6 +29,7 @@ SPACES = ("shop", "data", "kube-system")
 KINDS = ("Deployment", "StatefulSet", "Job", "Pod")
 TCP, UDP, SCTP = 6, 17, 132
 START = 1_700_000_000
+CHANGE = START + 30
 NODE_LOCAL_DNS = "169.254.20.10"
 API_SERVER = "192.168.0.1"
 API_OUTSIDE = "203.0.113.250"
@@ -62,10 +66,12 @@ def make(seed: int, flows: int = 60, names: bool = True) -> Made:
     records.slices.append(Slice("default", "kubernetes", (Backend((server,)),), (("https", "TCP", 6443),)))
     for number in range(dice.randint(3, 7)):
         _workload(dice, records, number)
+    _change(dice, records)
     _dns(records)
     if names:
         for address, known in NAMES.items():
-            records.answers += [Answer(name, address) for name in known]
+            until = FOREVER if dice.random() < 0.8 else CHANGE
+            records.answers += [Answer(name, address, 0, until) for name in known]
     return Made(Inventory(records), _flows(dice, records, flows, server))
 
 
@@ -100,6 +106,21 @@ def _workload(dice: random.Random, records: Records, number: int) -> None:
     if dice.random() < 0.6:
         made = ServicePort("http", "TCP", 80, dice.choice((8080, "http")))
         records.services.append(Service(space, name, dict(labels), (f"10.96.1.{number}",), ports=(made,)))
+
+
+def _change(dice: random.Random, records: Records) -> None:
+    """At CHANGE a pod ends and another takes its address, and a pod gets another label."""
+    pods = [number for number, pod in enumerate(records.pods) if not pod.host_network]
+    if len(pods) < 3 or dice.random() < 0.3:
+        return
+    old, new, other = dice.sample(pods, 3)
+    ended = records.pods[old]
+    records.pods[old] = msgspec.structs.replace(ended, until=CHANGE)
+    records.pods[new] = msgspec.structs.replace(records.pods[new], addresses=ended.addresses, since=CHANGE)
+    before = records.pods[other]
+    records.pods[other] = msgspec.structs.replace(before, until=CHANGE)
+    labels = {**(before.labels or {}), "release": "2"}
+    records.pods.append(msgspec.structs.replace(before, labels=labels, since=CHANGE))
 
 
 def _dns(records: Records) -> None:
@@ -140,7 +161,11 @@ def _flows(dice: random.Random, records: Records, count: int, server: str) -> Fl
             src = f"Node/n{dice.randint(1, 3)}"
         elif kind < 0.7 and services:
             dst, protocol, port = dice.choice(services), TCP, 80
-        more: dict[str, Any] = {"count": dice.randint(1, 5), "first": START + number, "last": START + 60 + number}
+        more: dict[str, Any] = {
+            "count": dice.randint(1, 5),
+            "first": START + number,
+            "last": START + number + dice.randint(0, 20),
+        }
         odd = dice.random()
         if odd < 0.05:
             more["observed"] = dice.choice((1, 2, 3))

@@ -186,7 +186,8 @@ def test_services_made_by_hand_are_their_endpoints() -> None:
         ),
         ("{endpointSelector: {}, egress: [{toCIDR: [10.0.0.0/40]}]}", "spec.egress[0].toCIDR[0]"),
         (
-            "{endpointSelector: {}, ingress: [{toPorts: [{ports: [{port: '53'}], rules: {dns: [{matchPattern: '*'}]}}]}]}",
+            "{endpointSelector: {}, ingress: "
+            "[{toPorts: [{ports: [{port: '53'}], rules: {dns: [{matchPattern: '*'}]}}]}]}",
             "spec.ingress[0].toPorts[0].rules.dns",
         ),
     ],

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import engine
 import pytest
-from fathom.policy.connectivity import connectivity_difference
 from reference_cluster import Timed
 from world import World, namespace, node, pod, policy, problems, refused, service, slice_of
 
+from fathom.policy.connectivity import connectivity_difference
 from fathom.policy.difference import difference
 from fathom.policy.replay import replay
 

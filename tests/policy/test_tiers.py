@@ -86,7 +86,8 @@ def test_named_ports_are_of_any_protocol() -> None:
 
 
 def test_the_kinds_before_mean_the_same() -> None:
-    body = "subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}], ports: [{portNumber: {port: 80}}]}]"
+    deny = "{action: Deny, from: [{namespaces: {}}], ports: [{portNumber: {port: 80}}]}"
+    body = f"subject: {{namespaces: {{}}}}, ingress: [{deny}]"
     admin = policy("x", f"{{priority: 5, {body}}}", "AdminNetworkPolicy")
     base = policy("default", f"{{{body}}}", "BaselineAdminNetworkPolicy")
     assert world().see([admin, OPEN], FLOW) == "denied-ingress"

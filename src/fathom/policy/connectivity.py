@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fathom.policy.bind import PortColumns, bind, port_columns
+from fathom.policy.bind import Bound, PortColumns, bind, port_columns
 from fathom.policy.bits import Bools
 from fathom.policy.compile import Compiled, Side
 from fathom.policy.ends import Ends, PortSpan, ends_of, latest, ports_of
@@ -83,8 +83,10 @@ class Connectivity:
         held = np.flatnonzero(theirs >= 0)
         allowed[held] &= self.planes["ingress"][0][theirs[held], src]
         denied[held] |= self.planes["ingress"][1][theirs[held], src]
-        if self.ends.pods[src] == 1:  # a pod always reaches itself; replicas are not itself
+        if self.ends.members[src] == 1:  # a pod always reaches itself; replicas are not itself
             allowed[src], denied[src] = full, 0
+        apart = (self.ends.family != self.ends.family[src]) & (self.ends.family > 0) & (self.ends.family[src] > 0)
+        allowed[apart], denied[apart] = 0, full  # they have no address to talk with
         return allowed, denied
 
 
@@ -120,7 +122,13 @@ class _Static:
         of = inverse.reshape(-1).astype(np.int64) - (1 if len(unique) and unique[0] < 0 else 0)
         of = np.where(kinds < 0, -1, of)
         subjects = [int(n) for n, kind in zip(first.tolist(), unique.tolist(), strict=True) if kind >= 0]
-        pieces = [self._representatives(subject, int(group[subject])) for subject in subjects]
+        if not subjects:
+            none = np.zeros((0, len(ends), (len(self.ports) + 7) // 8), np.uint8)
+            return (none, none), of
+        every = np.arange(len(ends))
+        as_peers = self._resolved(np.full(len(every), subjects[0]), every, np.zeros(len(every), np.int64))
+        bound = bind(self.compiled, as_peers, self.direction, _no_ports(self.compiled, len(every)))
+        pieces = [self._representatives(bound, int(group[subject])) for subject in subjects]
         outcomes = self._evaluate(subjects, pieces)
         width = (len(self.ports) + 7) // 8
         planes = np.zeros((2, len(subjects), len(ends), width), np.uint8)
@@ -130,12 +138,12 @@ class _Static:
                 planes[plane, at] = np.packbits(whole & bit > 0, axis=1, bitorder="little")
         return (planes[0], planes[1]), of
 
-    def _representatives(self, subject: int, group: int) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:
-        """Peers, and ports, that stand for all: (their numbers, for each peer or port its position among them)."""
-        program = self.side.groups[group]
-        every = np.arange(len(self.ends))
-        resolved = self._resolved(np.full(len(every), subject), every, np.zeros(len(every), np.int64))
-        bound = bind(self.compiled, resolved, self.direction, _no_ports(self.compiled, len(every)))
+    def _representatives(self, bound: Bound, group: int) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:
+        """Peers, and ports, that stand for all: (their numbers, for each peer or port its position among them).
+
+        ``bound`` has every end as a peer: no end's column depends on the subject here.
+        """
+        program, every = self.side.groups[group], np.arange(len(self.ends))
         terms = self.side.terms[program.rules]
         rows: list[Bools] = []
         for half in (0, 1):
@@ -158,8 +166,6 @@ class _Static:
         self, subjects: list[int], pieces: list[tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]]
     ) -> list[NDArray[np.uint8]]:
         """Outcomes of all representatives, for each subject peers × ports."""
-        if not subjects:
-            return []
         shapes = [(len(peers[0]), len(ports[0])) for peers, ports in pieces]
         mine = np.concatenate([np.full(a * b, s) for s, (a, b) in zip(subjects, shapes, strict=True)])
         peer = np.concatenate([np.repeat(peers[0], len(ports[0])) for peers, ports in pieces])

@@ -27,9 +27,11 @@ _SPOKEN = {4: (203 << 24) + (113 << 8) + 1, 6: (0x20010DB8 << 96) + 1}
 
 @dataclass(frozen=True)
 class Ends:
-    """Parallel arrays over ends. ``pods`` counts the pods that an end stands for (0: it is no pod).
+    """Parallel arrays over ends. A pod with addresses of both families is two ends.
 
-    ``named`` numbers what the pod's named ports are, of those that rules ask for. ``text`` and ``workload`` name one.
+    ``members`` counts the pods that an end stands for, ``pods`` those of them that no other end counts (0: it is no
+    pod). ``family`` is 4, 6 or 0 (not known). ``named`` numbers what the pod's named ports are, of those that rules
+    ask for. ``text`` and ``workload`` name one, ``address`` is its address, if known.
     """
 
     kind: NDArray[np.uint8]
@@ -38,8 +40,11 @@ class Ends:
     node: NDArray[np.int64]
     names: NDArray[np.int64]
     named: NDArray[np.int64]
+    members: NDArray[np.int64]
     pods: NDArray[np.int64]
+    family: NDArray[np.int64]
     text: tuple[str, ...]
+    address: tuple[str, ...]
     workload: tuple[str, ...]
     name_sets: tuple[frozenset[str], ...]
 
@@ -71,8 +76,8 @@ class _Collector:
         self.sets = sets
         self.index = index
         self.time = time
-        self.rows: list[tuple[int, int, int, int, int, int, int]] = []
-        self.texts: list[tuple[str, str]] = []
+        self.rows: list[list[int]] = []
+        self.texts: list[tuple[str, str, str]] = []
         self.name_sets: dict[frozenset[str], int] = {}
         self._cells: dict[int, tuple[frozenset[int], ...]] = {}
 
@@ -87,17 +92,26 @@ class _Collector:
             ports = tuple(item for item in index.profiles.values[profile].ports if item[0] in wanted)
             mine = named.setdefault(ports, len(named))
             columns = tuple(int(compiled.classes.profile_column[profile]) for compiled in self.sets)
-            key = (columns, self._in_cells(addresses), mine)
-            at = seen.get(key)
-            if at is not None:
-                old = self.rows[at]
-                self.rows[at] = (*old[:6], old[6] + 1)
-                continue
-            seen[key] = len(self.rows)
-            pod = index.records.pods[number]
-            workload = workload_of(pod)
-            self.rows.append((POD, profile, addresses, ELSEWHERE, -1, mine, 1))
-            self.texts.append((workload if pod.virtual else f"{pod.namespace}/{pod.name}", workload))
+            for first, (family, part) in enumerate(self._families(addresses)):
+                key = (columns, self._in_cells(part), mine, family)
+                at = seen.setdefault(key, len(self.rows))
+                if at == len(self.rows):
+                    pod = index.records.pods[number]
+                    workload = workload_of(pod)
+                    self.rows.append([POD, profile, part, ELSEWHERE, -1, mine, 0, 0, family])
+                    spoken = str(index.addresses.values[part][0]) if index.addresses.values[part] else ""
+                    self.texts.append((workload if pod.virtual else f"{pod.namespace}/{pod.name}", spoken, workload))
+                self.rows[at][6] += 1
+                self.rows[at][7] += not first
+
+    def _families(self, addresses: int) -> list[tuple[int, int]]:
+        """(family, set of its addresses) of a set of addresses; (0, the set) where there is none."""
+        held = self.index.addresses.values[addresses]
+        families = sorted({one.family for one in held})
+        if len(families) < 2:
+            return [(families[0] if families else 0, addresses)]
+        number = self.index.addresses.number
+        return [(family, number(tuple(one for one in held if one.family == family))) for family in families]
 
     def _in_cells(self, addresses: int) -> tuple[frozenset[int], ...]:
         found = self._cells.get(addresses)
@@ -110,12 +124,13 @@ class _Collector:
         seen: set[tuple[object, ...]] = set()
         for number, name in enumerate(self.index.nodes.values):
             texts = [text for item in self.index.node_records.get(name, ()) for text in item.addresses]
-            addresses = self.index.address_set(texts)
-            key = (tuple(int(c.classes.node_class[number]) for c in self.sets), self._in_cells(addresses))
-            if name in self.index.node_records and key not in seen:
-                seen.add(key)
-                self.rows.append((NODE, 0, addresses, number, -1, 0, 0))
-                self.texts.append((f"Node/{name}", f"Node/{name}"))
+            classes = tuple(int(c.classes.node_class[number]) for c in self.sets)
+            for family, part in self._families(self.index.address_set(texts)):
+                key = (classes, self._in_cells(part), family)
+                if name in self.index.node_records and key not in seen:
+                    seen.add(key)
+                    self.rows.append([NODE, 0, part, number, -1, 0, 0, 0, family])
+                    self.texts.append((f"Node/{name}", "", f"Node/{name}"))
 
     def outside(self) -> None:
         """One address of each interval; then those that names were answered with."""
@@ -144,11 +159,11 @@ class _Collector:
 
     def _add_outside(self, one: Address, names: frozenset[str]) -> None:
         number = self.name_sets.setdefault(names, len(self.name_sets)) if names else -1
-        self.rows.append((EXTERNAL, 0, self.index.addresses.number((one,)), -1, number, 0, 0))
-        self.texts.append((str(one), str(one)))
+        self.rows.append([EXTERNAL, 0, self.index.addresses.number((one,)), -1, number, 0, 0, 0, one.family])
+        self.texts.append((str(one), str(one), str(one)))
 
     def ends(self) -> Ends:
-        table = np.array(self.rows, np.int64).reshape(-1, 7)
+        table = np.array(self.rows, np.int64).reshape(-1, 9)
         return Ends(
             table[:, 0].astype(np.uint8),
             table[:, 1],
@@ -157,8 +172,11 @@ class _Collector:
             table[:, 4],
             table[:, 5],
             table[:, 6],
-            tuple(text for text, _ in self.texts),
-            tuple(workload for _, workload in self.texts),
+            table[:, 7],
+            table[:, 8],
+            tuple(text for text, _, _ in self.texts),
+            tuple(spoken for _, spoken, _ in self.texts),
+            tuple(workload for _, _, workload in self.texts),
             tuple(self.name_sets),
         )
 

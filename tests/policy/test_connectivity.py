@@ -1,0 +1,116 @@
+"""Static connectivity says of every two ends what the evaluation of a flow between them says."""
+
+from __future__ import annotations
+
+import engine
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from strategies import CHANGE, Case, cases
+from world import World, namespace, node, pod, policy
+
+from fathom.policy.addresses import address
+from fathom.policy.connectivity import Connectivity, connectivity, connectivity_difference, exposed
+from fathom.policy.ends import Ends, ends_of, ports_of
+from fathom.policy.flows import protocol_word
+from fathom.policy.index import NODE, POD, Index
+
+NOW = CHANGE + 50
+
+
+def outcomes(static: Connectivity, src: int, dst: int, port: int) -> set[str]:
+    """What may happen from one end to another on one port."""
+    allowed, denied = static.from_end(src)
+    found = set()
+    for word, plane in (("allow", allowed), ("deny", denied)):
+        if np.unpackbits(plane[dst], bitorder="little")[port]:
+            found.add(word)
+    return found
+
+
+def contested(index: Index, ends: Ends, end: int) -> bool:
+    """Whether the made-up history gives the end's address to two at once."""
+    one = address(ends.address[end])
+    holders = index.holders.get(one, []) if one else []
+    return sum(since <= NOW < until for _, _, since, until in holders) > 1
+
+
+@settings(max_examples=25, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(cases(1))
+def test_static_and_flow_by_flow_agree(case: Case) -> None:
+    who, options = engine.inventory(case.cluster), engine.options(case.settings)
+    compiled = engine.compile_policies(engine.accepted(engine.policy_set(case.policies)), who, options).current()
+    ends, ports = ends_of((compiled,), NOW), ports_of((compiled,))
+    static = connectivity(compiled, ends, ports)
+    pairs = [
+        (src, dst, port)
+        for src in range(len(ends))
+        for dst in range(len(ends))
+        for port in range(0, len(ports), 3)
+        if POD in (ends.kind[src], ends.kind[dst]) and NODE not in (ends.kind[src], ends.kind[dst])
+        if ends.family[src] == ends.family[dst] or not ends.family[src] or not ends.family[dst]
+        if not contested(compiled.index, ends, src) | contested(compiled.index, ends, dst)
+    ][:: max(1, len(ends) * len(ends) // 40)]
+    flows = [
+        {
+            "src": ends.address[src] or ends.text[src],
+            "dst": ends.address[dst] or ends.text[dst],
+            "protocol": protocol_word(ports[port].protocol),
+            "port": ports[port].first,
+            "first_seen": NOW,
+            "last_seen": NOW,
+        }
+        for src, dst, port in pairs
+    ]
+    if not flows:
+        return
+    verdicts = engine.evaluate(compiled, engine.resolve(engine.flows(flows), who, options))
+    for number, (src, dst, port) in enumerate(pairs):
+        egress, ingress = engine.told(verdicts, number)[1:]
+        want = {"allow"} if "allow" in egress and "allow" in ingress else set()
+        want |= {"deny"} if "deny" in egress | ingress else set()
+        if src != dst or ends.members[src] == 1:
+            assert outcomes(static, src, dst, port) == want, flows[number]
+
+
+def test_every_living_pod_is_one_of_the_ends() -> None:
+    world = World(namespace("a"), *[pod(f"a/p{n}", f"10.0.0.{n}", labels={"app": f"x{n % 2}"}) for n in range(9)])
+    who = engine.inventory(world.cluster)
+    one = policy("a/p", "{podSelector: {matchLabels: {app: x1}}, ingress: [{from: [{podSelector: {}}]}]}")
+    compiled = engine.compile_policies(engine.policy_set([one]), who)
+    ends = ends_of((compiled,), NOW)
+    assert sorted(ends.pods[ends.kind == POD].tolist()) == [4, 5]
+
+
+def test_a_difference_has_a_counter_example_for_each_change() -> None:
+    world = World(
+        namespace("a"),
+        namespace("b", team="y"),
+        node("n1", "192.168.0.1"),
+        pod("a/web", "10.0.0.1", ports=(("http", "TCP", 8080),)),
+        pod("a/db", "10.0.0.2"),
+        pod("b/web", "10.0.0.3"),
+    )
+    who = engine.inventory(world.cluster)
+    old = [policy("a/p", "{podSelector: {}, ingress: [{from: [{podSelector: {}}], ports: [{port: http}]}]}")]
+    new = [policy("a/p", "{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: y}}}]}]}")]
+    sets = [engine.compile_policies(engine.policy_set(docs), who) for docs in (old, new)]
+    found = connectivity_difference(*sets)
+    assert not found.none
+    for change in found.changes:
+        src, dst, word, port = change.example
+        was, now = (world.see(docs, f"{src} > {dst} {word}/{port}") for docs in (old, new))
+        expected = {"newly-denied": ("allowed", "denied-ingress"), "newly-allowed": ("denied-ingress", "allowed")}
+        assert (was, now) == expected[change.change], change
+    assert {c.ports for c in found.changes if c.change == "newly-denied"} == {((8080, 8080),)}
+    assert connectivity_difference(sets[0], sets[0]).none
+    short = connectivity_difference(*sets, limit=1)
+    assert (len(short.changes), short.left_out) == (1, len(found.changes) - 1)
+
+
+def test_exposed_workloads_are_those_that_no_policy_isolates() -> None:
+    world = World(namespace("a"), namespace("b"), pod("a/web", "10.0.0.1"), pod("b/open", "10.0.0.2"))
+    who = engine.inventory(world.cluster)
+    deny = policy("a/deny", "{podSelector: {}, policyTypes: [Ingress, Egress]}")
+    found = exposed(engine.compile_policies(engine.policy_set([deny]), who))
+    assert [(name, pods) for name, pods, _ in found] == [("b/Pod/open", 1)]
+    assert found[0][2] == 1  # the outside of its family; a/web may not leave
