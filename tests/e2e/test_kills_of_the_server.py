@@ -15,22 +15,29 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 
+def killed_and_started_again(installation: Installation, way: int, chance: random.Random) -> int:
+    """Kill the server (0) when a batch was just committed, (1) at some moment after that batch came again, (2) at some
+    moment, perhaps before it was ready. How many batches were seen to come twice."""
+    came_twice = 0
+    if way < 2:
+        installation.wait_ready("server")
+    if way == 0:
+        installation.kill_as_it_writes("server")
+    else:
+        time.sleep(chance.uniform(0.0, 1.2))
+        came_twice = installation.status()["ingest"]["duplicates"] if way == 1 else 0
+        installation.kill("server")
+    time.sleep(chance.uniform(0.0, 0.5))
+    installation.start("server", ready=False)
+    return came_twice
+
+
 def test_ten_kills_of_the_server_lose_nothing_and_double_nothing(installation: Installation) -> None:
     chance = random.Random(time.time_ns())
     with nothing_left_in_the_kernel():
         installation.start_both()
         traffic = installation.traffic()
-        came_twice = 0
-        for number in range(10):
-            time.sleep(chance.uniform(0.2, 1.0))
-            if number % 2:
-                installation.kill("server")
-            else:
-                installation.wait_ready("server")
-                came_twice += installation.status()["ingest"]["duplicates"]
-                installation.kill_as_it_writes("server")
-            time.sleep(chance.uniform(0.0, 0.5))
-            installation.start("server", ready=number % 3 != 1)
+        came_twice = sum(killed_and_started_again(installation, number % 3, chance) for number in range(10))
         installation.wait_ready("server")
         made = traffic.stop()
         installation.observed_until(made.ended_ns / 1e9)
