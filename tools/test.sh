@@ -22,11 +22,21 @@ fi
 slow=(-m "not slow")
 [[ ! $all ]] || slow=()
 
-# pytest in a clean state; the first argument is the folder for what it writes.
+# pytest that writes nothing into the tree; the first argument is the folder for what it writes.
+# shellcheck disable=SC2317
 run() {
     local place=$1
     shift
     env PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$place/hypothesis" TMPDIR="$place" \
+        .venv/bin/python -m pytest -q -p no:cacheprovider --basetemp="$place/pytest" "$@"
+}
+
+# The same by sudo, with a home of its own.
+# shellcheck disable=SC2317
+as_root() {
+    local place=$scratch/root
+    sudo -n --preserve-env=FATHOM_REQUIRE,FATHOM_VM_CACHE,PATH env HOME="$place" PYTHONDONTWRITEBYTECODE=1 \
+        HYPOTHESIS_STORAGE_DIRECTORY="$place/hypothesis" TMPDIR="$place" \
         .venv/bin/python -m pytest -q -p no:cacheprovider --basetemp="$place/pytest" "$@"
 }
 
@@ -57,11 +67,7 @@ if ((EUID == 0)); then
 else
     part run "$scratch/user" "${slow[@]}" "${plain[@]}" "$@"
     if sudo -n true 2> /dev/null; then
-        keep=FATHOM_REQUIRE,FATHOM_VM_CACHE,PATH
-        as_root=(sudo -n --preserve-env=$keep env HOME="$scratch/root" PYTHONDONTWRITEBYTECODE=1
-            HYPOTHESIS_STORAGE_DIRECTORY="$scratch/root/hypothesis" TMPDIR="$scratch/root")
-        part "${as_root[@]}" .venv/bin/python -m pytest -q -p no:cacheprovider --basetemp="$scratch/root/pytest" \
-            "${slow[@]}" "${rooted[@]}" "$@"
+        part as_root "${slow[@]}" "${rooted[@]}" "$@"
     else
         echo "test: not root, and sudo asks for a password: tests that need root will skip (sudo make test runs them)" >&2
         part run "$scratch/root" "${slow[@]}" "${rooted[@]}" "$@"
