@@ -23,7 +23,7 @@ from fathom.policy.problems import Place
 from fathom.policy.resolve import resolve
 
 FORMS = ("networkpolicy", "cilium")
-EXAMPLES = int(os.environ.get("FATHOM_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("FATHOM_EXAMPLES", "8"))
 seeds = st.integers(0, 1 << 32)
 
 
@@ -53,8 +53,12 @@ def told(verdict: np.ndarray[Any, Any], made: Made, wrong: Any) -> list[Any]:
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(seeds, st.booleans(), st.sampled_from((0, 2)), st.sampled_from((1, 4)))
 def test_what_was_seen_is_allowed(form: Any, seed: int, widen: bool, merge: int, spread: int) -> None:
+    check_history_is_allowed(seed, Choices(form, widen=widen, merge_ports=merge, spread=spread))
+
+
+def check_history_is_allowed(seed: int, choices: Choices) -> None:
     made = make(seed)
-    found = generate(made.flows, made.inventory, Choices(form, widen=widen, merge_ports=merge, spread=spread))
+    found = generate(made.flows, made.inventory, choices)
     verdict = verdicts(found.documents, made, made.flows)
     wrong = np.flatnonzero(found.used & (verdict != 0))
     assert not len(wrong), (seed, told(verdict, made, wrong))
@@ -65,6 +69,10 @@ def test_what_was_seen_is_allowed(form: Any, seed: int, widen: bool, merge: int,
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(seeds, st.booleans())
 def test_a_rule_that_goes_takes_its_evidence_with_it_and_nothing_else(form: Any, seed: int, widen: bool) -> None:
+    check_each_rule(form, seed, widen=widen)
+
+
+def check_each_rule(form: Any, seed: int, *, widen: bool) -> None:
     made = make(seed, 40)
     found = generate(made.flows, made.inventory, Choices(form, widen=widen))
     inferred = through_services(made)
@@ -118,11 +126,13 @@ def test_a_flow_outside_of_every_peer_protocol_and_port_is_denied(form: Any, see
 
 def subject_pods(made: Made, doc: Any) -> list[str]:
     workloads = doc["metadata"]["annotations"]["fathom.dev/workloads"].split()
-    return [
-        f"{pod.namespace}/{pod.name}"
-        for pod in made.inventory.records.pods
-        if f"{pod.namespace}/{pod.workload[0]}/{pod.workload[1]}" in workloads
-    ]
+    return sorted(
+        {
+            f"{pod.namespace}/{pod.name}"
+            for pod in made.inventory.records.pods
+            if f"{pod.namespace}/{pod.workload[0]}/{pod.workload[1]}" in workloads and not pod.host_network
+        }
+    )
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -140,7 +150,7 @@ def test_both_forms_say_the_same_on_the_history(seed: int) -> None:
 def test_what_is_allowed_between_pods_beyond_the_history_is_what_was_counted(seed: int, widen: bool) -> None:
     made = make(seed, 40)
     found = generate(made.flows, made.inventory, Choices("networkpolicy", ("egress",), widen=widen))
-    pods = [p for p in made.inventory.records.pods if not p.host_network]
+    pods = sorted({f"{p.namespace}/{p.name}" for p in made.inventory.records.pods if not p.host_network})
     seen = pairs_seen(made, found)
     rules = [
         rule for rule in found.evidence if "/" in rule.peer and not rule.peer[0].isdigit() and ":" not in rule.peer
@@ -153,8 +163,8 @@ def test_what_is_allowed_between_pods_beyond_the_history_is_what_was_counted(see
             for port in ports:
                 word, number = port.split("/")
                 builder.add(
-                    f"{src.namespace}/{src.name}",
-                    f"{dst.namespace}/{dst.name}",
+                    src,
+                    dst,
                     {"TCP": 6, "UDP": 17, "SCTP": 132}[word],
                     int(number),
                 )
@@ -210,6 +220,15 @@ def test_blocks_stay_within_their_bound(seed: int, spread: int) -> None:
                 for key in (("dst",) if rule.direction == "egress" else ("src",))
             }
             assert rule.beyond <= (spread - 1) * len(seen), (seed, rule)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize("form", FORMS)
+def test_many_clusters(form: Any, part: int) -> None:
+    for seed in range(100 * part, 100 * part + 100):
+        check_history_is_allowed(seed, Choices(form, widen=seed % 3 == 0, merge_ports=seed % 4))
+        check_each_rule(form, seed, widen=seed % 5 == 0)
 
 
 def test_the_clusters_hold_what_the_properties_are_about() -> None:

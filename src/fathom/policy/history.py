@@ -105,7 +105,7 @@ class History:
 
 
 class _Rows:
-    """Columns of the resolution that observations are made of."""
+    """Columns of the resolution that observations are made of. ``pod``: the first record of each record's pod."""
 
     def __init__(self, resolved: Resolved, subjects: Subjects) -> None:
         rows = resolved.rows
@@ -116,6 +116,9 @@ class _Rows:
             end: np.where(self.kind[end] == POD, subjects.of_pod[rows[end + "_pod"]], NOBODY).astype(np.int64)
             for end in ("src", "dst")
         }
+        first: dict[tuple[str, str], int] = {}
+        names = [(pod.namespace, pod.name) for pod in resolved.index.records.pods]
+        self.pod = np.array([*(first.setdefault(name, number) for number, name in enumerate(names)), -1], np.int64)
         self.code = {end: _codes(resolved, self.kind[end], self.unit[end], end) for end in ("src", "dst")}
 
 
@@ -260,7 +263,7 @@ def _observe(flows: Flows, rows: _Rows, reasons: NDArray[np.uint8], direction: D
     start = np.searchsorted(pairs[:, 0], np.arange(len(unique) + 1))
     count = np.zeros(len(unique), np.int64)
     np.add.at(count, pairs[:, 0], flows.rows["count"][pairs[:, 1]])
-    ends = [rows.resolved.rows[end + "_pod"][at].astype(np.int64) for end in ("src", "dst")]
+    ends = [rows.pod[rows.resolved.rows[end + "_pod"][at]] for end in ("src", "dst")]
     pods = np.unique(np.stack([inverse, *ends], axis=1), axis=0)
     columns = [unique[:, n].tolist() for n in range(4)]
     return Observations(
