@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from installation import NETWORK, epoch, lost_on_the_way, nothing_left_in_the_kernel, until
+from installation import NETWORK, epoch, lost_on_the_way, nothing_left_in_the_kernel, rfc3339, until
 
 if TYPE_CHECKING:
     from installation import Installation
@@ -98,6 +98,7 @@ def test_ten_kills_of_the_agent_lose_nothing_that_was_observed(installation: Ins
         time.sleep(1.5)
         made = traffic.stop()
         installation.observed_until(made.ended_ns / 1e9)
+        assert installation.status()["problems"] == []
         node = installation.status()["items"][0]
         first, last = epoch(node["first_seen"]), epoch(node["last_seen"])
         installation.end("agent")
@@ -110,6 +111,9 @@ def test_ten_kills_of_the_agent_lose_nothing_that_was_observed(installation: Ins
         for (gap_start, gap_end), death in zip(gaps, deaths, strict=True):
             assert death.killed - INTERVAL_S - LATE_S - 1 <= gap_start <= death.killed
             assert death.started <= gap_end <= death.ready + 1
+        table = installation.command("query", "edges", "--since", rfc3339(first), "--until", rfc3339(gaps[1][1]))
+        for gap_start, gap_end in gaps[:2]:
+            assert f"gap: node-1 from {rfc3339(gap_start)} to {rfc3339(gap_end)}" in table
         observed = zip([first, *(end for _, end in gaps)], [*(start for start, _ in gaps), last], strict=True)
         holds_what_was_made(installation, answer, made, list(observed))
         installation.end("server")

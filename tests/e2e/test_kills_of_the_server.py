@@ -42,6 +42,7 @@ def test_ten_kills_of_the_server_lose_nothing_and_double_nothing(installation: I
         made = traffic.stop()
         installation.observed_until(made.ended_ns / 1e9)
 
+        assert installation.status()["problems"] == []
         node = installation.status()["items"][0]
         answer = installation.edges(epoch(node["first_seen"]), epoch(node["last_seen"]))
         matches(answer["items"], made)
