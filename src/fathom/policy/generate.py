@@ -23,7 +23,7 @@ from fathom.errors import UsageError
 from fathom.policy import cilium_documents, networkpolicy_documents
 from fathom.policy.flows import Flows, protocol_word
 from fathom.policy.grants import Form, Grant, Granter, Peer, Shape, Span
-from fathom.policy.history import REASONS, USED, History, Limits, Observations
+from fathom.policy.history import REASONS, USED, History, Limits
 from fathom.policy.history import read as read_history
 from fathom.policy.index import POD
 from fathom.policy.inventory import Inventory
@@ -125,7 +125,7 @@ def generate(
 
     Raises UsageError if a workload or pod of ``choices.only`` is not in the inventory, or nothing is to be isolated.
     """
-    chosen, span = choices or Choices(), window or Window()
+    chosen, span = choices or Choices(), window or _seen(flows)
     if not chosen.directions:
         raise UsageError("no direction to generate", do="choose ingress, egress or both")
     if chosen.spread < 1:
@@ -137,12 +137,18 @@ def generate(
     maker = _Maker(flows, found, subjects, chosen, span)
     documents, evidence = [], []
     for number, grants in maker.policies(history, asked):
-        document, behind = maker.policy(number, grants, history)
+        document, behind = maker.policy(number, grants, history, (asked or {}).get(number))
         documents.append(document)
         evidence += behind
     away = np.flatnonzero(history.left_out != USED)
     told = group(flows, found, history.left_out, away, REASONS)
     return Generated(tuple(documents), tuple(evidence), history.left_out, tuple(told), chosen.spread)
+
+
+def _seen(flows: Flows) -> Window:
+    """The window of which nothing is said: from the first to the last time that a flow has."""
+    timed = flows.rows[flows.rows["last"] > 0]
+    return Window(int(timed["first"].min()), int(timed["last"].max())) if len(timed) else Window()
 
 
 def _asked(only: Iterable[str], inventory: Inventory, subjects: Subjects) -> dict[int, set[int]] | None:
@@ -169,6 +175,7 @@ class _Maker:
     def __init__(self, flows: Flows, resolved: Resolved, subjects: Subjects, choices: Choices, window: Window) -> None:
         self.flows, self.resolved, self.subjects = flows, resolved, subjects
         self.choices, self.window = choices, window
+        self._taking_part: dict[tuple[Direction, tuple[int, ...]], NDArray[np.bool_]] = {}
         shape = Shape(choices.form, choices.spread, choices.merge_ports, choices.widen)
         self.granter = Granter(resolved, subjects, shape)
 
@@ -181,7 +188,9 @@ class _Maker:
         for direction in directions:
             seen = history.observations[direction]
             for number, subject in enumerate(seen.subject):
-                if asked is None or self._shown(seen, number, asked.get(subject), direction):
+                if asked is None or (
+                    subject in asked and len(self._shown(seen.evidence([number]), asked[subject], direction))
+                ):
                     by_subject[direction][subject].append(number)
         observed = {subject for d in history.observations for subject in history.observations[d].subject}
         for subject in sorted(observed if asked is None else asked, key=self._key):
@@ -193,32 +202,33 @@ class _Maker:
                 },
             )
 
-    def _shown(self, seen: Observations, number: int, records: set[int] | None, direction: Direction) -> bool:
-        """Whether an observation is about a subject that is asked for, and about the pod that it is asked for by."""
-        if records is None or not records:
-            return records is not None
-        rows = self.resolved.rows
-        end = "src" if direction == "egress" else "dst"
-        behind = seen.evidence([number])
-        chosen = np.isin(rows["flow"], behind) & (rows[end + "_kind"] == POD)
-        return bool(np.isin(rows[end + "_pod"][chosen], sorted(records)).any())
+    def _shown(self, behind: NDArray[np.int64], records: set[int] | None, direction: Direction) -> NDArray[np.int64]:
+        """Those of the flows ``behind`` in which one of the pods ``records`` took part; none asked for: all."""
+        if not records:
+            return behind
+        key = (direction, tuple(sorted(records)))
+        mine = self._taking_part.get(key)
+        if mine is None:
+            rows, end = self.resolved.rows, "src" if direction == "egress" else "dst"
+            mine = self._taking_part[key] = np.zeros(self.resolved.count, bool)
+            mine[rows["flow"][(rows[end + "_kind"] == POD) & np.isin(rows[end + "_pod"], key[1])]] = True
+        return behind[mine[behind]]
 
     def _key(self, number: int) -> tuple[str, str]:
         subject = self.subjects.all[number]
         return subject.namespace, subject.name
 
     def policy(
-        self, number: int, grants: dict[Direction, list[Grant]], history: History
+        self, number: int, grants: dict[Direction, list[Grant]], history: History, records: set[int] | None
     ) -> tuple[dict[str, Any], list[Evidence]]:
-        """One document and the evidence of its rules."""
+        """One document and the evidence of its rules; ``records``: only as these pods show it."""
         subject = self.subjects.all[number]
         evidence: list[Evidence] = []
         for direction in sorted(grants, reverse=True):
             seen = history.observations[direction]
             for place, grant in enumerate(grants[direction]):
-                evidence.append(
-                    self._evidence(subject, direction, place, grant, seen.evidence(list(grant.observations)))
-                )
+                behind = self._shown(seen.evidence(list(grant.observations)), records, direction)
+                evidence.append(self._evidence(subject, direction, place, grant, behind))
         writer = cilium_documents if self.choices.form == "cilium" else networkpolicy_documents
         document = writer.write(subject, grants, self.subjects, {})
         document["metadata"]["annotations"] = self._annotations(subject, document["spec"], evidence)
@@ -270,9 +280,10 @@ class _Maker:
         if self.choices.only:
             found["only"] = " ".join(sorted(self.choices.only))
         flows = len({number for item in evidence for number in item.flows})
+        short = "less than a day" if window.since else "a window that is not known"
         thin = [
             f"{flows} flows" if flows < THIN_FLOWS else "",
-            "less than a day" if window.until - window.since < THIN_SECONDS else "",
+            short if window.until - window.since < THIN_SECONDS else "",
             f"coverage {covered}" if window.coverage is not None and window.coverage < THIN_COVERAGE else "",
         ]
         if any(thin):

@@ -238,11 +238,16 @@ def test_widened_to_the_namespace() -> None:
 
 
 def test_for_one_workload_and_for_one_pod() -> None:
-    items = (flow("shop/web-1", "data/db-0", 5432), flow("shop/web-2", "203.0.113.9", 443))
+    items = (
+        flow("shop/web-1", "data/db-0", 5432),
+        flow("shop/web-2", "203.0.113.9", 443),
+        flow("shop/web-1", "203.0.113.9", 443),
+    )
     both = made(*items, only=("shop/Deployment/web",))
     assert [len(d["spec"]["egress"]) for d in both.documents] == [2]
     one = made(*items, only=("shop/web-2",))
     assert [d["spec"]["egress"][0]["to"] for d in one.documents] == [[{"ipBlock": {"cidr": "203.0.113.9/32"}}]]
+    assert [rule.flows for rule in one.evidence] == [(1,)]
     assert one.documents[0]["metadata"]["annotations"][PREFIX + "only"] == "shop/web-2"
     with pytest.raises(UsageError):
         made(*items, only=("shop/nobody",))
@@ -292,6 +297,12 @@ def test_annotations_say_what_the_policy_rests_on() -> None:
     assert said["lost"] == "7"
     assert said["coverage"] == "0.5000"
     assert said["thin-data"] == "1 flows, less than a day, coverage 0.5000"
+    assert other.documents[1]["metadata"]["annotations"][PREFIX + "thin-data"] == "1 flows, a window that is not known"
+    assert (
+        generate(flows, Inventory(shop()))
+        .documents[0]["metadata"]["annotations"][PREFIX + "window"]
+        .endswith("2023-11-14T22:28:20Z")
+    )
     assert said["digest"] == other.documents[1]["metadata"]["annotations"][PREFIX + "digest"]
     assert said["digest"].startswith("sha256:")
 
