@@ -316,3 +316,34 @@ def test_evidence_names_the_edges_behind_each_rule() -> None:
     assert (rule.policy, rule.rule, rule.peer) == ("shop/deployment-web", 0, "data/StatefulSet/db")
     assert (rule.edges, rule.connections, rule.first, rule.last) == ((11, 12), 6, 5, 9)
     assert rule.beyond == 1  # web-2 may, and did not
+
+
+def test_what_the_api_cannot_say_is_left_out_with_its_reason() -> None:
+    records = shop()
+    port = ServicePort("web", "TCP", 80, 8080, 30080)
+    records.services.append(Service("shop", "web", {"app": "web"}, ("10.96.0.7",), ports=(port,)))
+    found = made(
+        flow("203.0.113.9", "192.168.0.2", 30080),
+        flow("shop/web-1", "10.96.0.9", 9999),
+        flow("shop/web-1", "data/db-0", 0, "ICMP"),
+        flow("203.0.113.9", "Node/n1", 22),
+        records=records,
+    )
+    assert found.documents == ()
+    assert [reason.split(",")[0].split(":")[0] for reason in why(found)] == [
+        "the source is hidden by address translation",
+        "the address is a service's",
+        "the protocol is outside of the API",
+        "both ends are outside of pods",
+    ]
+
+
+def test_a_pod_with_itself_needs_no_rule() -> None:
+    found = made(flow("shop/web-1", "shop/web-1", 80), flow("shop/web-1", "127.0.0.1", 80))
+    assert found.used.all()
+    assert found.evidence == ()
+
+
+def test_nothing_seen_is_no_policy() -> None:
+    found = made()
+    assert (found.documents, found.evidence, to_yaml(found.documents)) == ((), (), "")
