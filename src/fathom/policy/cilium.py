@@ -139,7 +139,7 @@ def _rules(
 
 
 def _authentication(field: Field) -> list[Problem]:
-    if field.absent or field.get("mode").text(default="disabled") == "disabled":
+    if field.only("mode").absent or field.get("mode").text(default="disabled") == "disabled":
         return []
     return [field.not_understood("the outcome of mutual authentication is not known")]
 
@@ -219,11 +219,11 @@ def _ports(field: Field) -> list[Port]:
 
 def _icmp(field: Field) -> list[Port]:
     found: list[Port] = []
-    fields = field.get("fields").elements()
+    fields = field.only("fields").get("fields").elements()
     if len(fields) > _MOST:
         raise field.get("fields").refuse(f"more than {_MOST} fields")
     for item in fields:
-        family = item.get("family").text(default="IPv4") or "IPv4"
+        family = item.only("family", "type").get("family").text(default="IPv4") or "IPv4"
         if family not in ("IPv4", "IPv6"):
             raise item.get("family").refuse(f"{family[:64]!r} is neither IPv4 nor IPv6")
         kind = item.get("type").value

@@ -192,12 +192,12 @@ def _cidr_set(field: Field) -> Peer:
 
 
 def _service(field: Field, namespace: str) -> Peer:
-    if field.has("k8sService") == field.has("k8sServiceSelector"):
+    if field.only("k8sService", "k8sServiceSelector").has("k8sService") == field.has("k8sServiceSelector"):
         raise field.refuse("needs exactly one of k8sService and k8sServiceSelector")
     if field.has("k8sService"):
-        named = field.get("k8sService")
+        named = field.get("k8sService").only("serviceName", "namespace")
         return Services(named.get("namespace").text(default="") or namespace, named.get("serviceName").text())
-    chosen = field.get("k8sServiceSelector")
+    chosen = field.get("k8sServiceSelector").only("selector", "namespace")
     found = labels.selector(chosen.get("selector"), "pod", _node_key)
     plain = Selector(tuple(Requirement("pod", r.key, r.operator, r.values) for r in found.requirements))
     return Services(chosen.get("namespace").text(default="") or namespace, "", plain)

@@ -211,7 +211,7 @@ def _protocol(field: Field) -> list[Port]:
     if _only(port, ("number", "range")) == "number":
         number = port.get("number").integer(1, 65535)
         return [PortRange(protocol, number, number)]
-    return [_range(port.get("range"), protocol, shortest=1)]
+    return [_range(port.get("range").only("start", "end"), protocol, shortest=1)]
 
 
 def _port(field: Field) -> list[Port]:
@@ -222,9 +222,9 @@ def _port(field: Field) -> list[Port]:
     found = field.get(chosen)
     protocol = PROTOCOLS[transport(found.get("protocol"))]
     if chosen == "portNumber":
-        number = found.get("port").integer(1, 65535)
+        number = found.only("protocol", "port").get("port").integer(1, 65535)
         return [PortRange(protocol, number, number)]
-    return [_range(found, protocol, shortest=0)]
+    return [_range(found.only("protocol", "start", "end"), protocol, shortest=0)]
 
 
 def _range(field: Field, protocol: int, *, shortest: int) -> PortRange:

@@ -122,6 +122,12 @@ class Field:
             raise self.refuse(f"must be one of {', '.join(choices)}, is {word[:64]!r}")
         return word
 
+    def only(self, *known: str) -> Field:
+        """This object, which may have no other fields. Raises Refused if it has."""
+        for field in self.unknown(frozenset(known)):
+            raise field.refuse(f"unknown field: only {', '.join(known)}")
+        return self
+
     def unknown(self, known: frozenset[str]) -> Iterator[Field]:
         """The fields of this object whose names are not ``known``; those that are null do not count."""
         for key, value in self.mapping().items():

@@ -30,21 +30,29 @@ class PortCells:
             elif isinstance(port, NamedPort):
                 names.add((port.protocol, port.name))
         self.named = frozenset(name for _, name in names)
-        self.table = np.zeros((_OTHER + 1, 65536), np.int32)
         self._spans: dict[int, tuple[int, list[int]]] = {}
         at = 0
-        for row, protocol in enumerate(_KNOWN):
+        for protocol in _KNOWN:
             cuts = sorted(edge for edge in edges[protocol] if edge < 65536)
-            marks = np.zeros(65536, np.int32)
-            marks[cuts] = 1
-            self.table[row] = at + np.cumsum(marks) - 1
             self._spans[protocol] = (at, cuts)
             at += len(cuts)
-        self.table[_OTHER] = at
         self.other = at
         self.count = at + 1
+        self._table: NDArray[np.int32] | None = None
         self._row = np.full(256, _OTHER, np.int64)
         self._row[list(_KNOWN)] = np.arange(_OTHER)
+
+    @property
+    def table(self) -> NDArray[np.int32]:
+        """The cell of every port, a row for each known protocol and one for all others; made when first asked for."""
+        if self._table is None:
+            self._table = np.empty((_OTHER + 1, 65536), np.int32)
+            for row, (at, cuts) in enumerate(self._spans.values()):
+                marks = np.zeros(65536, np.int32)
+                marks[cuts] = 1
+                self._table[row] = at + np.cumsum(marks) - 1
+            self._table[_OTHER] = self.other
+        return self._table
 
     def edges(self, protocol: int) -> list[int]:
         """The ports at which the cells of a protocol begin."""
@@ -52,6 +60,12 @@ class PortCells:
 
     def cells(self, protocol: NDArray[np.uint8], port: NDArray[np.uint16]) -> NDArray[np.int32]:
         """The cell of each (protocol, port)."""
+        if len(port) < 4_096:  # not worth a table
+            found = np.full(len(port), self.other, np.int32)
+            for number, (at, cuts) in self._spans.items():
+                mine = protocol == number
+                found[mine] = at + np.searchsorted(cuts, port[mine], side="right") - 1
+            return found
         return self.table[self._row[protocol], port]
 
     def ports(self, ports: tuple[Port, ...] | None) -> Pair:
