@@ -38,7 +38,9 @@ class Workloads:
 
     def number(self, kind: str, name: str, container: str = "") -> int:
         """The number of this node's workload, a new one if there is room, else ``OTHER``."""
-        workload = Workload(cluster=self.cluster, node=self.node, kind=kind, name=name, container=container)
+        workload = Workload(
+            cluster=self.cluster, node=self.node, kind=kind, name=_text(name), container=_text(container)
+        )
         found = self._numbers.get(workload)
         if found is not None:
             return found
@@ -61,6 +63,11 @@ class Workloads:
             if not referred[number] and self.used_s[number] < before_s and number not in freed:
                 del self._numbers[self.table[number]]
                 self._free.append(number)
+
+
+def _text(name: str) -> str:
+    """``name``, which may be that of a file, and so any bytes: what is no UTF-8 in it becomes U+FFFD."""
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _key(workload: Workload) -> int:
