@@ -78,14 +78,6 @@ static __always_inline void measure(struct __sk_buff *skb, __u32 headers, struct
 	passed->bytes = skb->len + (passed->packets - 1) * headers;
 }
 
-/* Good for "last seen", and ten times as cheap as the exact clock; 5.10 has none. */
-static __always_inline ns_t coarse_now(void)
-{
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_ktime_get_coarse_ns))
-		return bpf_ktime_get_coarse_ns();
-	return 0;
-}
-
 static __always_inline void add(struct flow_counts *c, const struct passed *passed)
 {
 	if (passed->sent) {
@@ -95,7 +87,7 @@ static __always_inline void add(struct flow_counts *c, const struct passed *pass
 		__sync_fetch_and_add(&c->packets_received, passed->packets);
 		__sync_fetch_and_add(&c->bytes_received, passed->bytes);
 	}
-	c->last = coarse_now();
+	c->last_tick = bpf_jiffies64();
 }
 
 /*
@@ -167,6 +159,7 @@ static __always_inline bool count(struct __sk_buff *skb, void *flows, __u32 inde
 	first.first = bpf_ktime_get_ns();
 	first.direction = passed->sent ? FLOW_EVENT_DIRECTION_EGRESS : FLOW_EVENT_DIRECTION_INGRESS;
 	add(&first, passed);
+	first.first_tick = first.last_tick;
 	if (!bpf_map_update_elem(flows, key, &first, BPF_NOEXIST)) {
 		*began = true;
 		used = bpf_map_lookup_elem(&flow_used, &index);

@@ -42,9 +42,7 @@ enum flow_event_owner_source {
 
 /* The record of user space, put together from the three structs below at a drain. */
 struct DOC("A socket and a peer: what passed between them in an interval") flow_event {
-	ns_t time DOC(
-	    "of the last packet, to a few milliseconds; of the drain where this kernel has "
-	    "no cheap clock");
+	ns_t time DOC("of the last packet, to a tick of the kernel's clock (1 to 10 ms)");
 	ns_t first DOC("of the interval's first packet");
 	count_t packets_sent DOC("packets; a run that the device cuts up (GSO) is as many");
 	count_t packets_received DOC("packets");
@@ -80,14 +78,18 @@ struct flow_key {
 	__u8 pad;
 };
 
-/* One a CPU. `first` and `direction` are set on the CPU that saw the first packet, 0 on others. */
+/*
+ * One a CPU. What is of the first packet is set on the CPU that saw it, 0 on others. Ticks are
+ * jiffies: good for "last seen", and the cheapest clock of all; user space knows their length.
+ */
 struct flow_counts {
 	count_t packets_sent;
 	count_t packets_received;
 	bytes_t bytes_sent;
 	bytes_t bytes_received;
 	ns_t first;
-	ns_t last;
+	__u32 first_tick;
+	__u32 last_tick;
 	enum_t direction; /* of the first packet */
 	__u8 pad[7];
 };

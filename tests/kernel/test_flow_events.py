@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -159,12 +160,18 @@ def test_tcp_is_none_of_it(flows: Flows) -> None:
 
 
 def test_times_are_of_the_first_and_the_last_packet(flows: Flows) -> None:
-    """The last is read from a clock that may be some milliseconds behind; never before the first."""
+    """The last to a tick, 10 ms at most."""
+    tick_ns = 10 * 10**6
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for _ in range(3):
-            sock.sendto(b"", ("127.0.0.1", PORT))
+        before = time.monotonic_ns()
+        sock.sendto(b"", ("127.0.0.1", PORT))
+        between = time.monotonic_ns()
+        time.sleep(0.05)
+        sock.sendto(b"", ("127.0.0.1", PORT))
+        after = time.monotonic_ns()
         (row,) = flows.of(sock)
-    assert row["time"] >= row["first"] > 0
+    assert before <= row["first"] <= between
+    assert between + 40 * 10**6 <= row["time"] <= after + tick_ns
     observed = flows.probe.observe(flows.told[flows.told["socket"] == row["socket"]])
     assert observed["time"].tolist() == [row["time"]]
     assert observed["connections"].tolist() == [0]

@@ -38,6 +38,7 @@ _KEY = ("socket", "local", "remote", "local_port", "remote_port", "protocol", "f
 _OWNER = ("cgroup", "comm", "pid", "netns", "owner_source", "kernel")
 _SAME = ("time", "cgroup", "netns", "pid", "comm", "owner_source", "family", "protocol", "direction", "local", "remote")
 _WORD = np.dtype("<u4")
+_CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h
 
 
 class FlowProbe:
@@ -53,6 +54,8 @@ class FlowProbe:
         self._active = 0
         self._refused = 0
         self._ownerless = False
+        # The coarse clocks tick as jiffies do: TICK_NSEC of the kernel.
+        self._tick_ns = np.uint64(round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9))
         try:
             self._load(settings, cgroup)
         except BaseException:
@@ -114,7 +117,7 @@ class FlowProbe:
         sockets, owners = self._owners[idle].read(delete=True)
         self._used.update(_word(idle), bytes(8))
         now = time.monotonic_ns()
-        rows = self._merge(keys, counts, now)
+        rows = self._merge(keys, counts)
         created = _own(rows, sockets, owners)
         rows["direction"] = self._conversations.judge(rows, created)
         self._ownerless |= bool(((rows["owner_source"] == OwnerSource.UNKNOWN) & (rows["kernel"] == 0)).any())
@@ -124,7 +127,7 @@ class FlowProbe:
             self._conversations.missed(now)
         return rows
 
-    def _merge(self, keys: Records, counts: Records, now: int) -> Records:
+    def _merge(self, keys: Records, counts: Records) -> Records:
         rows = np.zeros(len(keys), self.record)
         if not len(keys):
             return rows
@@ -136,8 +139,7 @@ class FlowProbe:
         # Set by the one CPU that made the entry.
         rows["first"] = counts["first"].max(axis=1)
         rows["direction"] = counts["direction"].max(axis=1)
-        last = counts["last"].max(axis=1)
-        rows["time"] = np.where(last == 0, now, np.maximum(last, rows["first"]))
+        rows["time"] = rows["first"] + _ticks(counts) * self._tick_ns
         return rows
 
     def observe(self, records: Records) -> Records:
@@ -181,6 +183,15 @@ class FlowProbe:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _ticks(counts: Records) -> npt.NDArray[np.uint64]:
+    """Ticks from the first packet to the last. They are counted in 32 bits and wrap; one CPU may be a tick behind."""
+    first = counts["first_tick"].max(axis=1, keepdims=True)
+    passed = (counts["last_tick"] - first).astype(np.int32)
+    used = (counts["packets_sent"] > 0) | (counts["packets_received"] > 0)
+    ticks: npt.NDArray[np.uint64] = np.where(used & (passed > 0), passed, 0).max(axis=1).astype(np.uint64)
+    return ticks
 
 
 def _own(rows: Records, sockets: npt.NDArray[np.uint64], owners: Records) -> npt.NDArray[np.int64]:
