@@ -1,0 +1,80 @@
+"""Flows from JSON lines and from the store's edges, to arrays and back."""
+
+from __future__ import annotations
+
+import pytest
+
+from fathom.events.edges import Edge, Workload
+from fathom.policy import flows
+from fathom.policy.flows import Seen, from_dicts, from_edges, read_lines
+
+
+def test_json_lines_are_read_back_as_they_were() -> None:
+    text = "\n".join(
+        (
+            '{"src":"a/x","dst":"b/Deployment/y","protocol":"UDP","port":53,"count":3,"first_seen":10,"last_seen":20}',
+            '{"src":"10.0.0.1","dst":"api.example.com","protocol":"TCP","port":443,"count":1}',
+            "",
+            '{"src":"a/x","dst":"a/y","protocol":"ICMP","port":0,"count":1,"oriented":false,"verdict":"dropped"}',
+        )
+    )
+    found, problems = read_lines(text)
+    assert not problems
+    again = "\n".join(flows.lines(found))
+    assert [line for line in text.splitlines() if line] == again.splitlines()
+
+
+def test_times_may_be_written_out_and_a_port_may_be_missing_where_there_is_none() -> None:
+    row = from_dicts([{"src": "a", "dst": "b", "port": 1, "first_seen": "1970-01-01T00:01:00Z"}]).rows[0]
+    assert (row["first"], row["last"], row["protocol"]) == (60, 60, 6)
+    assert from_dicts([{"src": "a", "dst": "b", "protocol": "47"}]).rows[0]["protocol"] == 47
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"src": "a"}', "port"),
+        ('{"src": "a", "dst": "b", "port": 70000}', "between"),
+        ('{"src": "a", "dst": "b", "port": 1, "protocol": "X"}', "not an IP protocol"),
+        ('{"src": "a", "dst": "b", "port": 1, "size": 1}', "unknown field"),
+        ('{"src": "a", "dst": "b", "port": 1, "dst_address": "c"}', "not an address"),
+        ('{"src": "a", "dst": "b", "port": 1, "first_seen": "soon"}', "not a time"),
+        ("[1]", "object"),
+        ("{", "not JSON"),
+    ],
+)
+def test_malformed_lines_are_refused_with_their_number(line: str, words: str) -> None:
+    found, problems = read_lines('{"src":"a","dst":"b","port":1}\n' + line, "flows.jsonl")
+    assert len(found) == 1
+    assert problems[0].place.document == 1
+    assert words in str(problems[0])
+
+
+def edge(direction: str, peer: str, address: str, **more: object) -> Edge:
+    kind, pod = str(more.pop("kind", "Deployment")), str(more.pop("pod", ""))
+    who = Workload(node="n1", namespace="shop", kind=kind, name="web", pod=pod)
+    return Edge(who, direction, peer, address, "TCP", more.pop("port", 80), **more)  # type: ignore[arg-type]
+
+
+def test_edges_become_flows_from_the_side_that_opened() -> None:
+    items = [
+        edge("egress", "10.0.0.9", "10.0.0.9", pod="web-1"),
+        edge("ingress", "shop/Deployment/api", "10.0.0.8"),
+        edge("egress", "api.example.com", "93.184.216.34"),
+        edge("unknown", "10.0.0.9", "10.0.0.9", port=0),
+        edge("egress", "10.0.0.9", "10.0.0.9", kind="unit", verdict="failed", reason="refused"),
+    ]
+    found = from_edges(Seen(item, 2, 10, 20) for item in items)
+    told = [found.to_dict(n) for n in range(len(found))]
+    assert [(t["src"], t["dst"]) for t in told] == [
+        ("shop/web-1", "10.0.0.9"),
+        ("shop/Deployment/api", "shop/Deployment/web"),
+        ("shop/Deployment/web", "93.184.216.34"),
+        ("shop/Deployment/web", "10.0.0.9"),
+        ("Node/n1", "10.0.0.9"),
+    ]
+    assert told[1]["src_address"] == "10.0.0.8"
+    assert told[2]["name"] == "api.example.com"
+    assert told[3]["oriented"] is False
+    assert told[4]["verdict"] == "failed"
+    assert found.rows["edge"].tolist() == [item.id for item in items]
