@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 
 import pytest
@@ -83,7 +84,7 @@ def test_what_cannot_be_meant_is_refused_with_a_reason(text: str, words: str) ->
 def test_a_bomb_of_aliases_stays_within_bounds() -> None:
     names = "abcdefghij"
     bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
-    bomb += "".join(f"{c}: &{c} [{', '.join(['*' + p] * 10)}]\n" for p, c in zip(names, names[1:], strict=False))
+    bomb += "".join(f"{c}: &{c} [{', '.join(['*' + p] * 10)}]\n" for p, c in itertools.pairwise(names))
     tracemalloc.start()
     try:
         assert "aliases followed" in reason(bomb, Limits(values=100_000))
