@@ -15,6 +15,8 @@
 #include <bpf/bpf_endian.h>
 #include <stdbool.h>
 
+#define WRITE_ONCE(where, what) (*(volatile typeof(where) *)&(where) = (what))
+
 #define AF_INET	 2
 #define AF_INET6 10
 

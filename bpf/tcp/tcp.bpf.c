@@ -406,16 +406,16 @@ static __always_inline void unlisten(const struct sock *sk)
 		bpf_map_delete_elem(&tcp_listeners, &place);
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(tcp_state, const struct sock *sk, int before, int after)
+/* Most changes matter to nobody: out before the first map. */
+static __always_inline bool matters(const struct sock *sk, int after)
 {
-	__u64 key = (__u64)sk;
+	return after != TCP_FIN_WAIT2 && after != TCP_CLOSE_WAIT && after != TCP_SYN_RECV &&
+	       after != TCP_CLOSING &&
+	       sk->sk_protocol == IPPROTO_TCP; /* MPTCP and SCTP pass here too */
+}
 
-	/* Most changes matter to nobody: out before the first map. */
-	if (after == TCP_FIN_WAIT2 || after == TCP_CLOSE_WAIT || after == TCP_SYN_RECV ||
-	    after == TCP_CLOSING ||
-	    sk->sk_protocol != IPPROTO_TCP) /* MPTCP and SCTP pass here too */
-		return 0;
+static __always_inline void change(const struct sock *sk, __u64 key, int before, int after)
+{
 	switch (after) {
 	case TCP_SYN_SENT:
 		begin(sk, key);
@@ -436,6 +436,86 @@ int BPF_PROG(tcp_state, const struct sock *sk, int before, int after)
 		else if (before != TCP_CLOSE)
 			end(sk, key, before);
 		break;
+	}
+}
+
+/*
+ * Since 6.2 (05b24ff9b2cf, "bpf: Prevent bpf program recursion for raw tracepoint probes") the
+ * kernel leaves out a program that already runs on this CPU. One in process context is interrupted
+ * by softirq, and there a whole batch of packets may establish and close connections. So there are
+ * two, attached one after the other: the second does what the first was left out of. They tell each
+ * other by a stack of changes that were made and not yet seen by the second, of two levels, process
+ * and softirq. While the second is itself left out, the first pushes again and again: the lower
+ * level stays.
+ */
+struct tcp_change {
+	__u64 key;
+	__u64 after;
+};
+
+struct tcp_made {
+	struct tcp_change level[2];
+	__u64 depth;
+	count_t rescued; /* changes that the second made */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tcp_made);
+} tcp_made SEC(".maps");
+
+static __always_inline struct tcp_made *made(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&tcp_made, &zero);
+}
+
+static __always_inline bool is(const struct tcp_change *c, __u64 key, int after)
+{
+	return c->key == key && c->after == (__u64)after;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tcp_state, const struct sock *sk, int before, int after)
+{
+	__u64 key = (__u64)sk;
+	struct tcp_change *top;
+	struct tcp_made *m;
+
+	if (!matters(sk, after))
+		return 0;
+	change(sk, key, before, after);
+	m = made();
+	if (!m)
+		return 0;
+	top = m->depth ? &m->level[1] : &m->level[0];
+	top->key = key;
+	top->after = after;
+	WRITE_ONCE(m->depth, m->depth ? 2 : 1);
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tcp_state_again, const struct sock *sk, int before, int after)
+{
+	__u64 key = (__u64)sk;
+	struct tcp_made *m;
+
+	if (!matters(sk, after))
+		return 0;
+	m = made();
+	if (!m)
+		return 0;
+	if (m->depth && is(&m->level[0], key, after)) {
+		WRITE_ONCE(m->depth, 0);
+	} else if (m->depth > 1 && is(&m->level[1], key, after)) {
+		WRITE_ONCE(m->depth, 1);
+	} else {
+		__sync_fetch_and_add(&m->rescued, 1);
+		change(sk, key, before, after);
 	}
 	return 0;
 }

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fathom.events.observations import OBSERVATION
+
 pytestmark = pytest.mark.root
 
 PROGRAM = Path(__file__).with_name("tcp_server.py")
@@ -113,6 +115,7 @@ def test_worker_owns_a_thousand_of_a_thousand(
     if not client_first:
         client(connections)
     closed = [e for e in watch.of_port(server.port, "closed", number=2 * count) if e["direction"] == "ingress"]
+    assert not any(lost.count for lost in watch.probe.losses().values())
     assert Counter((e["cgroup"], e["pid"], e["owner_source"]) for e in closed) == {
         (server.b_id, server.worker, "close"): count
     }
@@ -154,7 +157,7 @@ def test_open_connection_belongs_to_who_holds_it(watch: Any, server: Server) -> 
 
 def _until(watch: Any, port: int, wanted: Callable[[Any], bool]) -> Any:
     """Ingress rows of snapshots at ``port``, once ``wanted`` holds of all so far."""
-    rows = watch.probe.snapshot()[:0]
+    rows = np.zeros(0, OBSERVATION)
     for _ in range(500):
         watch.look()
         more = watch.probe.snapshot()
