@@ -386,8 +386,9 @@ def test_days_may_be_dropped_while_others_read(open_sqlite, world):
 
 
 @pytest.mark.slow
-def test_a_million_edges_are_kept_and_one_more_is_counted(open_sqlite, world):
-    store = open_sqlite()
+def test_a_million_edges_are_kept_and_one_more_is_counted(mount, world):
+    url = f"sqlite://{mount('size=2g')}/store"
+    store = open_store(url, clock=world.clock)
     for part in range(100):
         edges = [world.edge(f"w{part}", peer=f"10.{part}.{i >> 8}.{i & 255}") for i in range(10_000)]
         store.write(world.batch(*((edge, DAY, {"bytes_sent": 1}) for edge in edges)))
@@ -396,7 +397,7 @@ def test_a_million_edges_are_kept_and_one_more_is_counted(open_sqlite, world):
     assert store.health().edges == 1_000_000
     assert [(row.reason, row.count, row.bytes_sent) for row in store.losses(TODAY)] == [("edges_full", 1, 5)]
     store.close()
-    store = open_sqlite()
+    store = open_store(url, clock=world.clock)
     assert store.health().edges == 1_000_000
     found = store.edges(EdgeQuery(TODAY, peer="10.7.1.0/24", workload="unit/w7", limit=1_000)).items
     assert len(found) == 256
