@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fathom.events.observations import Direction
@@ -168,6 +168,7 @@ def test_room_is_bounded_and_the_silent_go_first() -> None:
     assert judge(conversations, row(RECEIVED, at_s=300, socket=2)) == [RECEIVED]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 6), st.booleans()), max_size=60))
 def test_one_direction_for_ever(packets: list[tuple[int, bool]]) -> None:
     """Whatever the order of packets and drains: the first packet of a conversation decides for all of it."""
