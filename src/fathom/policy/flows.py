@@ -212,46 +212,65 @@ HOST_KINDS = frozenset(("unit", "container", "session", "process", "host"))
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """An edge with what was counted on it in the window."""
+    """An edge with what was counted on it in the window; ``id`` 0 is worked out from the edge."""
 
     edge: Edge
     count: int
     first: int
     last: int
+    id: int = 0
 
 
 def from_edges(seen: Iterable[Seen]) -> Flows:
     """Flows of the store's edges. An edge of unknown direction is kept, and not oriented."""
-    builder = Builder()
+    strings: Interner[str] = Interner([""])
+    number, rows = strings.number, []
+    known = set[str]()
     for item in seen:
         edge = item.edge
-        mine, peer, name = _subject(edge), edge.peer, ""
-        if edge.peer_address and edge.peer != edge.peer_address and "/" not in edge.peer:
-            name = edge.peer
-        if edge.peer_address and (name or not _named(edge.peer)):
-            peer = edge.peer_address
-        here, there = ("src", "dst") if edge.direction != "ingress" else ("dst", "src")
-        ends = {here: mine, there: peer}
-        try:
-            protocol = protocol_number(edge.protocol)
-        except ValueError:
-            protocol = 255
-        builder.add(
-            ends["src"],
-            ends["dst"],
-            protocol,
-            edge.port,
-            **{f"{there}_address": edge.peer_address if address(edge.peer_address) else ""},
-            name=name,
-            oriented=edge.direction != "unknown" and (edge.port > 0 or protocol not in (6, 17, 132)),
-            observed=OBSERVED.index(edge.verdict),
-            node=edge.workload.node,
-            count=item.count,
-            first=item.first,
-            last=item.last,
-            edge=edge.id,
+        given = edge.peer_address
+        if given and given not in known:
+            if address(given) is None:
+                given = ""
+            else:
+                known.add(given)
+        mine = number(_subject(edge))
+        peer, name = _peer(edge)
+        theirs, spoken = number(peer), number(given)
+        into = edge.direction == "ingress"
+        protocol = _NUMBERS.get(edge.protocol.upper()) or _other_protocol(edge.protocol)
+        rows.append(
+            (
+                theirs if into else mine,
+                mine if into else theirs,
+                spoken if into else 0,
+                0 if into else spoken,
+                number(name),
+                protocol,
+                edge.port,
+                edge.direction != "unknown" and (edge.port > 0 or protocol not in (6, 17, 132)),
+                OBSERVED.index(edge.verdict),
+                number(edge.workload.node),
+                item.count,
+                item.first,
+                item.last,
+                item.id or edge.id,
+            )
         )
-    return builder.flows()
+    return Flows(np.array(rows, dtype=FLOW), strings.values)
+
+
+def _peer(edge: Edge) -> tuple[str, str]:
+    """(the peer as an endpoint, its DNS name): the address where it is known, unless a workload is named."""
+    if not edge.peer_address or edge.peer == edge.peer_address:
+        return edge.peer, ""
+    if edge.peer.count("/") in (1, 2):
+        return edge.peer, ""
+    return edge.peer_address, edge.peer if "/" not in edge.peer else ""
+
+
+def _other_protocol(word: str) -> int:
+    return int(word) if word.isdigit() and word.isascii() and int(word) < 256 else 255
 
 
 def _subject(edge: Edge) -> str:
@@ -261,11 +280,6 @@ def _subject(edge: Edge) -> str:
     if who.pod:
         return f"{who.namespace}/{who.pod}"
     return f"{who.namespace}/{who.kind}/{who.name}"
-
-
-def _named(peer: str) -> bool:
-    """Whether a recorded peer names a workload of the cluster."""
-    return peer.count("/") in (1, 2)
 
 
 def lines(flows: Flows) -> Iterator[str]:

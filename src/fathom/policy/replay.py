@@ -25,7 +25,8 @@ class Group(msgspec.Struct, frozen=True):
     """Flows of one verdict between two workloads over one protocol and port.
 
     ``flows`` counts rows, ``connections`` what was counted on them; ``first`` and ``last`` are epoch seconds (0: not
-    known). ``policies`` select the side that decided, ``rules`` of them match. ``example`` is one flow's number.
+    known). ``policies`` select the side that decided, ``rules`` of them match (both empty beyond the groups that were
+    asked to be explained). ``example`` is one flow's number.
     """
 
     src: str
@@ -54,12 +55,17 @@ class Replay(msgspec.Struct, frozen=True):
     last: int
 
 
-def replay(compiled: Compiled, flows: Flows, resolved: Resolved, verdicts: Verdicts | None = None) -> Replay:
-    """Replay ``flows`` (which ``resolved`` resolves); give ``verdicts`` where they are known already."""
+def replay(
+    compiled: Compiled, flows: Flows, resolved: Resolved, verdicts: Verdicts | None = None, *, explained: int = 1_000
+) -> Replay:
+    """Replay ``flows`` (which ``resolved`` resolves); give ``verdicts`` where they are known already.
+
+    The first ``explained`` groups are told with the policies and rules that decided them.
+    """
     found = evaluate(compiled, resolved) if verdicts is None else verdicts
     wanted = np.flatnonzero(found.verdict != ALLOWED)
     groups = group(flows, resolved, found.verdict, wanted)
-    told = _told(compiled, resolved, found, groups)
+    told = [*_told(compiled, resolved, found, groups[:explained]), *groups[explained:]]
     counted = {word: int(np.sum(found.verdict == n)) for n, word in enumerate(VERDICTS)}
     weights = flows.rows["count"]
     connections = {word: int(weights[found.verdict == n].sum()) for n, word in enumerate(VERDICTS)}

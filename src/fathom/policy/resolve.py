@@ -295,23 +295,26 @@ def _too_late(flows: Flows, rows: Rows, src: _End, dst: _End) -> NDArray[np.bool
 def _pick_addresses(flows: Flows, rows: Rows, index: Index) -> None:
     """The address that the flow itself names; and of a dual-stack pod, those of the flow's family."""
     for name in ("src", "dst"):
-        if not flows.rows[name + "_address"].any():
+        given = flows.rows[name + "_address"]
+        if not given.any():
             continue
-        given = flows.rows[name + "_address"][rows["flow"]]
-        for number in np.unique(given[given > 0]).tolist():
-            ours = (given == number) & (rows[name + "_kind"] != EXTERNAL)
-            known = index.address_set([flows.strings[number]])
-            rows[name + "_addresses"][ours] = known
-            outside = (given == number) & (rows[name + "_kind"] == EXTERNAL)
-            rows[name + "_addresses"][outside] = known
+        spoken = np.zeros(len(flows.strings), np.int32)
+        for number in np.flatnonzero(np.bincount(given, minlength=len(spoken))).tolist():
+            spoken[number] = index.address_set([flows.strings[number]])
+        wanted = spoken[given[rows["flow"]]]
+        rows[name + "_addresses"][wanted > 0] = wanted[wanted > 0]
     sets = index.addresses
     for name, other in (("src", "dst"), ("dst", "src")):
         families = np.array([_family(item) for item in sets.values], np.uint8)
         mine, theirs = families[rows[name + "_addresses"]], families[rows[other + "_addresses"]]
-        mixed = (mine == 10) & ((theirs == 4) | (theirs == 6))
-        for position in np.flatnonzero(mixed).tolist():
-            kept = tuple(a for a in sets.values[rows[name + "_addresses"][position]] if a.family == theirs[position])
-            rows[name + "_addresses"][position] = sets.number(kept)
+        mixed = np.flatnonzero((mine == 10) & ((theirs == 4) | (theirs == 6)))
+        pairs = rows[name + "_addresses"][mixed].astype(np.int64) * 16 + theirs[mixed]
+        unique, inverse = np.unique(pairs, return_inverse=True)
+        kept = [
+            sets.number(tuple(one for one in sets.values[code // 16] if one.family == code % 16))
+            for code in unique.tolist()
+        ]
+        rows[name + "_addresses"][mixed] = np.array(kept, np.int32)[inverse.reshape(-1)] if kept else 0
 
 
 def _family(addresses: tuple[object, ...]) -> int:
