@@ -116,4 +116,32 @@ static __always_inline void put_counters(struct tcp_socket *s, const struct tcp_
 	e->srtt = tp->srtt_us >> 3;
 }
 
+/*
+ * A connection that is not in the map was refused there, if the map ever refused one; else it is
+ * older than the probe, and the iterator could not see it. Whether its SYN is in bytes_acked is
+ * told by the other way to count.
+ */
+static __always_inline void untracked(const struct sock *sk, const struct tcp_sock *tp, int before)
+{
+	__u32 zero = 0, *full = bpf_map_lookup_elem(&tcp_overflowed, &zero), unsent;
+	struct positions p;
+	bytes_t sent;
+
+	if (!full || !*full || before == TCP_SYN_RECV)
+		return;
+	if (before == TCP_SYN_SENT) {
+		REFUSE(tcp_sockets, 0, 0, 0);
+		return;
+	}
+	look(&p, sk, tp, before);
+	sent = payload_sent(&p, 0);
+	unsent = tp->write_seq - tp->snd_nxt;
+	if (unsent && p.fin_queued)
+		unsent--;
+	if (bpf_core_field_exists(tp->bytes_retrans) &&
+	    tp->bytes_sent - tp->bytes_retrans + unsent < sent)
+		sent--;
+	REFUSE(tcp_sockets, 0, sent, payload_received(&p));
+}
+
 #endif

@@ -11,6 +11,7 @@
 #include "tcp.h"
 #include "emit.h"
 #include "listener.h"
+#include "made.h"
 #include "owner.h"
 #include "payload.h"
 
@@ -22,6 +23,9 @@ NAMED(tcp_event_reason);
 NAMED(tcp_event_owner_source);
 
 __u64 tcp_held; /* how many entries wait for tcp_destroy_sock */
+
+/* Ends that neither program was run for. What the connections carried is not known. */
+LOSS_COUNTER(tcp_unseen_refused);
 
 /* The socket's end. Its receive queue is as recv left it, unless connect to AF_UNSPEC began it
  * anew. */
@@ -63,7 +67,7 @@ static __always_inline bool remember(__u64 key, const struct tcp_socket *s)
 /* connect was called: process context, and the start of the handshake's latency. */
 static __always_inline void begin(const struct sock *sk, __u64 key)
 {
-	struct tcp_socket s = {.opened = bpf_ktime_get_ns(), .change = TCP_SYN_SENT}, *old;
+	struct tcp_socket s = {.opened = bpf_ktime_get_ns()}, *old;
 
 	if (tcp_held) { /* the same socket again, whose last connection is over */
 		old = bpf_map_lookup_elem(&tcp_sockets, &key);
@@ -100,7 +104,6 @@ static __always_inline void establish(const struct sock *sk, __u64 key, int befo
 		e->kind = TCP_EVENT_KIND_ESTABLISHED;
 		put_place(e, sk, tp);
 		s->opened = now;
-		s->change = TCP_ESTABLISHED;
 		emit(e);
 		return;
 	}
@@ -110,7 +113,6 @@ static __always_inline void establish(const struct sock *sk, __u64 key, int befo
 	e->kind = TCP_EVENT_KIND_ESTABLISHED;
 	put_place(e, sk, tp);
 	fresh.opened = now;
-	fresh.change = TCP_ESTABLISHED;
 	if (before == TCP_SYN_SENT) { /* connect was called before the probe came, or was refused */
 		e->direction = TCP_EVENT_DIRECTION_EGRESS;
 		e->cgroup = socket_cgroup(sk);
@@ -135,34 +137,6 @@ static __always_inline void leave(__u64 key)
 		own(&s->event, TCP_EVENT_OWNER_SOURCE_CLOSE);
 }
 
-/*
- * A connection that is not in the map was refused there, if the map ever refused one; else it is
- * older than the probe, and the iterator could not see it. Whether its SYN is in bytes_acked is
- * told by the other way to count.
- */
-static __always_inline void untracked(const struct sock *sk, const struct tcp_sock *tp, int before)
-{
-	__u32 zero = 0, *full = bpf_map_lookup_elem(&tcp_overflowed, &zero), unsent;
-	struct positions p;
-	bytes_t sent;
-
-	if (!full || !*full || before == TCP_SYN_RECV)
-		return;
-	if (before == TCP_SYN_SENT) {
-		REFUSE(tcp_sockets, 0, 0, 0);
-		return;
-	}
-	look(&p, sk, tp, before);
-	sent = payload_sent(&p, 0);
-	unsent = tp->write_seq - tp->snd_nxt;
-	if (unsent && p.fin_queued)
-		unsent--;
-	if (bpf_core_field_exists(tp->bytes_retrans) &&
-	    tp->bytes_sent - tp->bytes_retrans + unsent < sent)
-		sent--;
-	REFUSE(tcp_sockets, 0, sent, payload_received(&p));
-}
-
 static __always_inline void end(const struct sock *sk, __u64 key, int before)
 {
 	struct tcp_socket *s = bpf_map_lookup_elem(&tcp_sockets, &key);
@@ -177,7 +151,6 @@ static __always_inline void end(const struct sock *sk, __u64 key, int before)
 		untracked(sk, tp, before);
 		return;
 	}
-	s->change = TCP_CLOSE;
 	e = &s->event;
 	e->time = bpf_ktime_get_ns();
 	e->reason = error_reason(err);
@@ -211,22 +184,19 @@ static __always_inline void end(const struct sock *sk, __u64 key, int before)
 		}
 	}
 	emit(e);
+	bpf_map_delete_elem(&tcp_sockets, &key);
 }
 
-/* Most changes matter to nobody: out before the first map. MPTCP and SCTP pass here too. */
+/* Most changes matter to nobody: out before the first map. */
 static __always_inline bool matters(const struct sock *sk, int after)
 {
 	return after != TCP_FIN_WAIT2 && after != TCP_CLOSE_WAIT && after != TCP_SYN_RECV &&
-	       after != TCP_CLOSING && sk->sk_protocol == IPPROTO_TCP;
+	       after != TCP_CLOSING &&
+	       sk->sk_protocol == IPPROTO_TCP; /* MPTCP and SCTP pass here too */
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(tcp_state, const struct sock *sk, int before, int after)
+static __always_inline void change(const struct sock *sk, __u64 key, int before, int after)
 {
-	__u64 key = (__u64)sk;
-
-	if (!matters(sk, after))
-		return 0;
 	switch (after) {
 	case TCP_SYN_SENT:
 		begin(sk, key);
@@ -248,55 +218,43 @@ int BPF_PROG(tcp_state, const struct sock *sk, int before, int after)
 			end(sk, key, before);
 		break;
 	}
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tcp_state, const struct sock *sk, int before, int after)
+{
+	__u64 key = (__u64)sk;
+
+	if (matters(sk, after)) {
+		change(sk, key, before, after);
+		push(key, after);
+	}
 	return 0;
 }
 
-/*
- * Since 6.2 (05b24ff9b2cf, "bpf: Prevent bpf program recursion for raw tracepoint probes") the
- * kernel leaves out a program that already runs on this CPU: one in process context is interrupted
- * by softirq, where a whole batch of packets may establish and close connections. So the same
- * stands here twice, and the second deals with what the first was left out of. Which change was
- * dealt with is in the socket's entry, which therefore lives until tcp_destroy_sock. Listeners are
- * left to the iterator.
- */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tcp_state_again, const struct sock *sk, int before, int after)
 {
 	__u64 key = (__u64)sk;
-	struct tcp_socket *s;
 
-	if (!matters(sk, after) || after == TCP_LISTEN || before == TCP_LISTEN)
-		return 0;
-	if (after == TCP_FIN_WAIT1 || after == TCP_LAST_ACK) {
-		leave(key);
-		return 0;
-	}
-	s = bpf_map_lookup_elem(&tcp_sockets, &key);
-	if (s && s->change == after)
-		return 0;
-	/* The first found no room for it, and counted that. */
-	if (!s && (after == TCP_CLOSE || has_overflowed()))
-		return 0;
-	if (after == TCP_SYN_SENT)
-		begin(sk, key);
-	else if (after == TCP_ESTABLISHED)
-		establish(sk, key, before);
-	else if (before != TCP_CLOSE)
-		end(sk, key, before);
+	if (matters(sk, after) && !pop(key, after))
+		change(sk, key, before, after);
 	return 0;
 }
 
-/* The socket's end, and its entry's. */
+/* The end of a socket, for the few whose event is held. */
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(tcp_destroy, const struct sock *sk)
 {
 	__u64 key = (__u64)sk;
-	struct tcp_socket *s = bpf_map_lookup_elem(&tcp_sockets, &key);
+	struct tcp_socket *s;
 
-	if (!s)
+	if (!tcp_held)
 		return 0;
-	if (s->held)
-		release(sk, s);
+	s = bpf_map_lookup_elem(&tcp_sockets, &key);
+	if (!s || !s->held)
+		return 0;
+	release(sk, s);
 	bpf_map_delete_elem(&tcp_sockets, &key);
 	return 0;
 }

@@ -86,9 +86,7 @@ struct tcp_socket {
 	packets_t retransmits;
 	flag_t held; /* over, but its file is open: what recv still returns counts, and who closes
 			it */
-	enum_t
-	    change; /* the last change of state that was dealt with: SYN_SENT, ESTABLISHED, CLOSE */
-	__u8 pad[2];
+	__u8 pad[3];
 };
 
 /* Who listens at a port: the owner of accepted connections for as long as nothing better is known.

@@ -24,6 +24,7 @@ ESTABLISHED, CLOSED, FAILED, OPEN = range(1, 5)
 #: In this order: the second does what the kernel left the first out of.
 PROGRAMS = ("tcp_state", "tcp_state_again", "tcp_destroy")
 _TCP = 6
+_LOST = {"ring_full": "tcp_events_refused", "map_full": "tcp_sockets_refused", "unseen": "tcp_unseen_refused"}
 _SHARED = ("tcp_sockets", "tcp_listeners", "tcp_listeners_refused", "tcp_overflowed")
 _TO = words(OBSERVATION)
 
@@ -55,10 +56,7 @@ class TcpProbe:
         btf = self._object.btf
         self.record = btf.struct("tcp_event").dtype
         refused, word = btf.struct("refused").dtype, np.dtype("<u4")
-        self._lost = {
-            reason: self._object.map(name, word, refused)
-            for reason, name in (("ring_full", "tcp_events_refused"), ("map_full", "tcp_sockets_refused"))
-        }
+        self._lost = {reason: self._object.map(name, word, refused) for reason, name in _LOST.items()}
         self._refusals = self._object.map("tcp_refusals", btf.struct("tcp_refusal").dtype, refused)
         self._ring = self._object.ring("tcp_events", self.record)
         self._stack.callback(self._ring.close)
@@ -146,13 +144,14 @@ class TcpProbe:
     def losses(self) -> dict[str, LossCount]:
         """Events that never arrived, with the bytes that their connections carried and that nobody was told of.
 
-        ``ring_full``: no room in the ring. ``map_full``: of connections too many to track. What a close that was not
-        drained yet carried may be taken off until it is: bytes may fall, and rise again. Raises KernelError.
+        ``ring_full``: no room in the ring. ``map_full``: of connections too many to track. ``unseen``: ends that the
+        kernel ran no program for; what those connections carried is not known. What a close that was not drained yet
+        carried may be taken off until it is: bytes may fall, and rise again. Raises KernelError.
         """
         full = self._loss("ring_full") - self._told_of_lost  # the kernel's count holds also what was told before
         if full.count and len(self._told):
             full -= self._told.absent(self._tracked())
-        return {"ring_full": full, "map_full": self._loss("map_full")}
+        return {"ring_full": full, "map_full": self._loss("map_full"), "unseen": self._loss("unseen")}
 
     def _loss(self, reason: str) -> LossCount:
         row = self._lost[reason].lookup(b"\0\0\0\0")
