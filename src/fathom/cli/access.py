@@ -21,8 +21,10 @@ def key_for(server: str, token_file: str | None, env: Mapping[str, str]) -> str:
     """
     if token_file:
         return _read(Path(token_file))
-    if env.get("FATHOM_TOKEN", "").strip():
-        return env["FATHOM_TOKEN"].strip()
+    if given := env.get("FATHOM_TOKEN", "").strip():
+        if not _is_key(given):
+            raise UsageError("FATHOM_TOKEN holds no key", do="give the text of the server's admin.token")
+        return given
     if not loopback(server):
         raise AuthenticationError(
             f"no key for {server}",
@@ -47,8 +49,12 @@ def loopback(server: str) -> bool:
 
     Raises UsageError if it is no http or https URL.
     """
-    parts = urlsplit(server)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(server)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # brackets that do not close, a port above 65535
+        usable = False
+    if not usable or not parts.hostname:
         raise UsageError(f"{server!r} is no server", do="write for example http://127.0.0.1:8600")
     try:
         return ip_address(parts.hostname).is_loopback
@@ -61,6 +67,11 @@ def _read(path: Path) -> str:
         key = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the key from {path}: {error}") from error
-    if not key or any(not c.isascii() or c.isspace() for c in key):
+    if not _is_key(key):
         raise UsageError(f"{path} holds no key", do="give the server's admin.token")
     return key
+
+
+def _is_key(text: str) -> bool:
+    """Whether ``text`` can stand in a header (RFC 6750 2.1): printable ASCII without spaces. It is never shown."""
+    return bool(text) and all("!" <= character <= "~" for character in text)

@@ -32,6 +32,7 @@ COMMANDS = {
 }
 #: The variable by which a shell asks for completions.
 COMPLETE = "_FATHOM_COMPLETE"
+_STDOUT, _STDERR = 1, 2
 _OK, _FAILED, _USAGE, _DEFECT, _INTERRUPTED = 0, 1, 2, 70, 130
 
 
@@ -70,6 +71,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line ``arguments`` (default: those of the process) and return its exit status."""
+    _hold_standard_streams()
     try:
         status = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -85,7 +87,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(str(error))
         return _USAGE if isinstance(error, UsageError) else _FAILED
     except Exception as error:
-        return _defect(error)
+        return _unwritten(error) if isinstance(error, OSError) and _of_output(error) else _defect(error)
+
+
+def _hold_standard_streams() -> None:
+    """Where one was closed (``>&-``), nothing else that is opened may get its number; output then fails, as a write
+    to a full disk does."""
+    while (number := os.open(os.devnull, os.O_RDONLY)) <= _STDERR:
+        pass
+    os.close(number)
+    if getattr(sys, "stdout", None) is None:
+        sys.stdout = open(_STDOUT, "w", closefd=False)  # noqa: SIM115 - a number; open as long as the process
 
 
 def _run(arguments: list[str]) -> int:
@@ -101,9 +113,30 @@ def _run(arguments: list[str]) -> int:
 
 
 def _reader_left() -> int:
-    """Whoever read our output has gone, as in ``| head``: that is no error. Python must not flush at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Whoever read our output has gone, as in ``| head``: that is no error."""
+    _forget_output()
     return _OK
+
+
+def _of_output(error: OSError) -> bool:
+    """Whether ``error`` came from writing output: from ``click.echo``, or from the flush in ``main``."""
+    frames = []
+    trace = error.__traceback__
+    while trace:
+        frames.append(trace.tb_frame.f_code)
+        trace = trace.tb_next
+    return click.echo.__code__ in frames or frames == [main.__code__]
+
+
+def _unwritten(error: OSError) -> int:
+    _forget_output()
+    _say(str(FathomError(f"cannot write the output: {error.strerror}", affects="some or all of it is missing")))
+    return _FAILED
+
+
+def _forget_output() -> None:
+    """Python must not flush at exit what cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _defect(error: Exception) -> int:

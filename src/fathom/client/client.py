@@ -97,16 +97,14 @@ class Client:
 
     def __init__(self, server: str, key: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """``transport`` takes the network's place in tests. Raises UsageError if ``server`` is no URL of a server."""
-        parts = urlsplit(server)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"{server!r} is no server", do="write for example http://127.0.0.1:8600")
+        host = _host(server)
         self.server = server.rstrip("/")
         self._http = httpx.AsyncClient(
             base_url=self.server,
             headers={"Authorization": f"Bearer {key}"},
             timeout=_PATIENCE_S,
             transport=transport,
-            trust_env=not _is_here(parts.hostname),
+            trust_env=not _is_here(host),
         )
 
     async def __aenter__(self) -> Self:
@@ -215,6 +213,18 @@ def _digits(number: str) -> str:
     if not (number.isascii() and number.isdigit()):
         raise UsageError(f"{number!r} is no id of an edge", do="take an id from the edges")
     return number
+
+
+def _host(server: str) -> str:
+    """The host of the URL ``server``. Raises UsageError if it is no http or https URL."""
+    try:
+        parts = urlsplit(server)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            httpx.URL(server)
+            return parts.hostname
+    except (ValueError, httpx.InvalidURL):
+        pass  # brackets that do not close, a port above 65535, a host that is no name
+    raise UsageError(f"{server!r} is no server", do="write for example http://127.0.0.1:8600")
 
 
 def _is_here(host: str) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from fathom.cli import access
 from fathom.cli.access import key_for, loopback
 from fathom.cli.caller import Caller
+from fathom.client import Client
 from fathom.errors import AuthenticationError, UsageError
 
 HERE = "http://127.0.0.1:8600"
@@ -65,7 +66,19 @@ def test_what_is_loopback(server: str, here: bool) -> None:
     assert loopback(server) == here
 
 
-@pytest.mark.parametrize("server", ["", "127.0.0.1:8600", "ftp://x", "http://"])
+@pytest.mark.parametrize("text", ["é", "se cret", "sec\nret", "sec\x7fret", "sec\udcffret"])
+def test_a_variable_that_holds_no_key_is_refused_and_not_shown(text: str) -> None:
+    with pytest.raises(UsageError, match="FATHOM_TOKEN holds no key") as caught:
+        key_for(HERE, None, {"FATHOM_TOKEN": text})
+    assert text not in str(caught.value)
+
+
+NO_SERVERS = ["", "127.0.0.1:8600", "ftp://x", "http://", "http://[::1", "http://h:99999", "http://h:x", "http://h:0"]
+
+
+@pytest.mark.parametrize("server", NO_SERVERS)
 def test_what_is_no_server(server: str) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="is no server"):
         loopback(server)
+    with pytest.raises(UsageError, match="is no server"):
+        Client(server, "key")

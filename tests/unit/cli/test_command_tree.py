@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,6 +103,23 @@ def test_a_reader_that_left_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("redirection", "why"), [(">/dev/full", "No space left"), (">&-", "Bad file descriptor")])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_an_error_and_no_defect(redirection: str, why: str, unbuffered: str) -> None:
+    program = "import sys; from fathom.cli.main import main; sys.exit(main(['version']))"
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {redirection}', sys.executable, program],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"fathom: cannot write the output: {why}")
+    assert done.stderr.count("\n") == 2
+
+
+def test_an_error_of_the_system_elsewhere_stays_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ending(monkeypatch, failing(OSError(28, "No space left on device"))) == 70
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
