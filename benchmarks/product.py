@@ -72,6 +72,13 @@ class Product:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return dict(json.load(answer))
 
+    def local(self, path: str) -> bytes:
+        """An answer of the agent's local API."""
+        key = (Path(self._folder.name) / "agent.token").read_text().strip()
+        request = urllib.request.Request(f"http://127.0.0.1:{LOCAL}{path}", headers={"Authorization": f"Bearer {key}"})
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return bytes(answer.read())
+
     def metrics(self) -> str:
         """The agent's /metrics."""
         with urllib.request.urlopen(f"http://127.0.0.1:{LOCAL}/metrics", timeout=10) as answer:

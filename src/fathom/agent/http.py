@@ -193,7 +193,7 @@ def _parse(head: bytes) -> tuple[str, str, str, dict[str, str]]:
         if not found:
             raise Refused(400, "a header makes no sense")
         name = found[1].lower()
-        if name in headers and name in ("host", "content-length", "transfer-encoding"):
+        if name in headers and name in ("host", "authorization", "content-length", "transfer-encoding"):
             raise Refused(400, f"the header {name} is there twice")
         headers[name] = found[2].strip()
     if not first[2].startswith("/"):

@@ -1,7 +1,7 @@
 """The agent's own listener: ``/metrics``, health, and the same questions that the link asks. On loopback by default.
 
-It has no authentication: whoever may use the port may read. So it opens beyond loopback by a setting only, and it
-never changes anything.
+Metrics and health are for whoever may use the port; the rest wants the key that lies in the data directory, because
+every user of the machine reaches loopback. It opens beyond loopback by a setting only, and it never changes anything.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ import msgspec
 
 from fathom.agent.agent import Agent
 from fathom.agent.http import Handler, HttpServer, Refused, Request, Response
+from fathom.agent.keys import LocalKey
 from fathom.agent.questions import EventFilter, EventsQuestion, SeriesQuestion, StatusQuestion
 from fathom.agent.status import state
 from fathom.errors import FathomError, UsageError
 
 _JSON = msgspec.json.Encoder()
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+#: What opens without the key.
+_OPEN = ("/metrics", "/healthz", "/readyz")
 _FILTERS = ("kind", "pid", "comm", "address", "port", "workload")
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 _UNIT_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9, "d": 86_400 * 10**9}
@@ -32,13 +35,14 @@ _KEEPALIVE_S = 15.0
 
 
 class LocalApi:
-    """Serves ``agent`` on the address in its settings. A context manager; ``port`` is the real one then.
+    """Serves ``agent`` on the address in its settings to who shows ``key``. A context manager; ``port`` is the real
+    one then.
 
     Raises UsageError if the port is taken or the address is not one of this machine.
     """
 
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
+    def __init__(self, agent: Agent, key: LocalKey) -> None:
+        self._agent, self._key = agent, key
         self._routes: dict[str, Handler] = {
             "/metrics": self._metrics,
             "/healthz": self._healthz,
@@ -79,7 +83,10 @@ class LocalApi:
         self._agent.requests[status] = self._agent.requests.get(status, 0) + 1
 
     async def _handle(self, request: Request) -> Response:
-        route = self._routes.get(request.path.rstrip("/") or "/")
+        path = request.path.rstrip("/") or "/"
+        if path not in _OPEN and not self._key.opens(request.headers.get("authorization", "")):
+            return self._unauthorized()
+        route = self._routes.get(path)
         if route is None:
             return _problem(404, f"there is no {request.path}", f"one of {', '.join(self._routes)}")
         try:
@@ -88,6 +95,10 @@ class LocalApi:
             return _problem(400, error.what, error.do)
         except FathomError as error:
             return _problem(503, error.what, error.do)
+
+    def _unauthorized(self) -> Response:
+        detail = f"send Authorization: Bearer KEY; the key is in {self._key.path}, which the agent's user may read"
+        return _problem(401, "this needs the agent's key", detail, (("WWW-Authenticate", 'Bearer realm="fathom"'),))
 
     async def _metrics(self, _: Request) -> Response:
         return Response(body=self._agent.metrics().encode(), type=_PROMETHEUS)
@@ -148,10 +159,10 @@ def _json(value: object, status: int = 200) -> Response:
     return Response(status, _JSON.encode(value) + b"\n")
 
 
-def _problem(status: int, title: str, detail: str) -> Response:
+def _problem(status: int, title: str, detail: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
     """RFC 9457."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return Response(status, _JSON.encode(body) + b"\n", "application/problem+json")
+    return Response(status, _JSON.encode(body) + b"\n", "application/problem+json", headers)
 
 
 def _only(request: Request, names: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ from fathom.errors import FathomError
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
+    from fathom.agent.keys import LocalKey
     from fathom.agent.settings import AgentSettings
     from fathom.link.settings import LinkClientSettings
     from fathom.probes.probe import Probe
@@ -43,7 +44,7 @@ _LOG = logging.getLogger("fathom.agent")
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("/var/lib/fathom"),
     show_default=True,
-    help="Where batches wait that no server has acknowledged.",
+    help="Where batches wait that no server has acknowledged, and the local API's key (agent.token).",
 )
 @click.option("--listen", metavar="ADDRESS", help="/metrics, health, local API.  [default: 127.0.0.1:8602]")
 @click.option("--node", metavar="NAME", help="Name of this node.  [default: the host's name]")
@@ -69,11 +70,13 @@ def command(data_dir: Path, listen: str | None, config: Path | None, **flags: An
     require_extension("the agent was not started")
     probes, agent, link = _settings(data_dir, listen, config, flags)
     from fathom.agent import privilege
+    from fathom.agent.keys import open_key
 
+    key = open_key(data_dir)  # while the directory can still be written, whoever owns it
     privilege.drop()
     import asyncio
 
-    asyncio.run(_run(probes, agent, link))
+    asyncio.run(_run(probes, agent, link, key))
 
 
 def _settings(
@@ -105,7 +108,7 @@ def _settings(
     )
 
 
-async def _run(probes: ProbeSettings, settings: AgentSettings, link: LinkClientSettings) -> None:
+async def _run(probes: ProbeSettings, settings: AgentSettings, link: LinkClientSettings, key: LocalKey) -> None:
     """Open everything, turn until a signal, close everything in the reverse order."""
     from contextlib import ExitStack
     from secrets import token_hex
@@ -131,7 +134,7 @@ async def _run(probes: ProbeSettings, settings: AgentSettings, link: LinkClientS
         sink = LinkClient(link, hello, clock.now)
         agent = Agent(settings, opened, identities, sink, clock, refused=refused, boot=boot)
         sink.answerer = agent
-        async with sink, LocalApi(agent):
+        async with sink, LocalApi(agent, key):
             on_end(agent.stop)
             _LOG.info("node %s: probes %s attached", agent.node, ", ".join(hello.features))
             await agent.run()

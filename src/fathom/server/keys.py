@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from fathom.agent.keys import write_private
 from fathom.errors import UsageError
 from fathom.link.tokens import JoinTokens, hash_token, make_token
 
@@ -108,26 +108,6 @@ def _told(directory: Path) -> Iterator[None]:
             affects="the server is not started",
             do="give a data directory of your own with --data-dir",
         ) from error
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path`` in one step, mode 0600, on disk when this returns. Follows no link at ``path``."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _read(path: Path) -> list[StoredKey]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +15,13 @@ from hypothesis import strategies as st
 from fathom.agent import http
 from fathom.agent.fake import observation
 from fathom.agent.http import HttpServer, Request, Response
+from fathom.agent.keys import LocalKey, make_key, open_key
 from fathom.agent.local_api import LocalApi
 from fathom.agent.questions import EventsAnswer, SeriesAnswer, StatusAnswer
 from fathom.errors import UsageError
+
+KEY = LocalKey(make_key(), Path("/data/agent.token"))
+BEARER = f"Authorization: Bearer {KEY.secret}\r\n"
 
 
 async def exchange(port: int, sent: bytes, *, end: bool = False) -> bytes:
@@ -34,7 +39,7 @@ async def exchange(port: int, sent: bytes, *, end: bool = False) -> bytes:
         writer.close()
 
 
-def request(path: str, host: str = "127.0.0.1:8602", method: str = "GET", extra: str = "") -> bytes:
+def request(path: str, host: str = "127.0.0.1:8602", method: str = "GET", extra: str = BEARER) -> bytes:
     return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{extra}\r\n".encode()
 
 
@@ -55,7 +60,7 @@ async def get(port: int, path: str, **how: Any) -> tuple[int, Any]:
 async def api(world: Callable[..., Any]) -> AsyncIterator[tuple[Any, int]]:
     """A world and the port of its API."""
     w = world()
-    async with LocalApi(w.agent) as served:
+    async with LocalApi(w.agent, KEY) as served:
         yield w, served.port
 
 
@@ -106,6 +111,61 @@ async def test_bad_questions_have_a_reason(api: tuple[Any, int], path: str, stat
     assert found == status
     assert body["status"] == status
     assert body["title"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nowhere", "/metrics/../api/v1/status", *(f"/api/v1/{n}" for n in ("status", "events", "series"))]
+)
+@pytest.mark.parametrize(
+    "shown", ["", "Bearer", "Bearer x", "Bearer \xff", f"Basic {KEY.secret}", KEY.secret, f"Bearer {KEY.secret}x"]
+)
+async def test_nothing_but_metrics_and_health_opens_without_the_key(
+    api: tuple[Any, int], path: str, shown: str
+) -> None:
+    _, port = api
+    header = f"Authorization: {shown}\r\n" if shown else ""
+    status, headers, body = parsed(await exchange(port, request(path, extra=header)))
+    assert (status, headers["WWW-Authenticate"]) == (401, 'Bearer realm="fathom"')
+    assert headers["Content-Type"] == "application/problem+json"
+    assert str(KEY.path) in json.loads(body)["detail"]
+    assert KEY.secret not in body.decode()
+
+
+async def test_the_stream_wants_the_key(api: tuple[Any, int]) -> None:
+    _, port = api
+    assert parsed(await exchange(port, request("/api/v1/stream", extra="")))[0] == 401
+
+
+async def test_metrics_and_health_want_no_key(api: tuple[Any, int]) -> None:
+    w, port = api
+    async with w.running():
+        for path in ("/metrics", "/healthz", "/readyz"):
+            assert (await get(port, path, extra=""))[0] == 200
+
+
+def test_the_key_is_made_once_and_private(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "data"
+    key = open_key(folder)
+    assert key.path == folder / "agent.token"
+    assert key.path.read_text() == f"{key.secret}\n"
+    assert key.path.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in folder.iterdir()] == ["agent.token"]
+    assert key.secret not in repr(key)
+    key.path.chmod(0o644)
+    assert open_key(folder) == key
+    assert key.path.stat().st_mode & 0o777 == 0o600
+    assert "could be read by others" in caplog.text
+    key.path.write_text("short\n")
+    assert open_key(folder).secret not in ("short", key.secret)
+
+
+def test_where_no_key_can_be_kept_the_api_stays_shut(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "agent.token").symlink_to(tmp_path / "file")
+    for folder in (tmp_path / "file", tmp_path):
+        assert open_key(folder).opens(f"Bearer {open_key(folder).secret}") is False
+    assert "opens to nobody" in caplog.text
+    assert (tmp_path / "file").read_text() == ""
 
 
 async def test_health_is_the_loop(api: tuple[Any, int]) -> None:
@@ -162,7 +222,7 @@ async def test_one_connection_serves_several_requests(api: tuple[Any, int]) -> N
     _, port = api
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for _ in range(3):
-        writer.write(b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        writer.write(f"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n{BEARER}\r\n".encode())
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"keep-alive" in head
         await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
@@ -193,7 +253,7 @@ async def test_names_that_point_here_are_not_believed(api: tuple[Any, int], host
 
 async def test_names_can_be_allowed(world: Callable[..., Any]) -> None:
     w = world(api_hosts="node7, Node7.example")
-    async with LocalApi(w.agent) as served:
+    async with LocalApi(w.agent, KEY) as served:
         for host, status in (("node7", 200), ("NODE7.example:80", 200), ("node8", 421)):
             assert parsed(await exchange(served.port, request("/healthz", host=host)))[0] in (status, 503)
             found = parsed(await exchange(served.port, request("/api/v1/status", host=host)))[0]
@@ -221,7 +281,9 @@ async def test_names_can_be_allowed(world: Callable[..., Any]) -> None:
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", 431),
         (b"GET /?" + b"&".join(b"a=1" for _ in range(99)) + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         (b"GET //[ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
-        (b"GET / HTTP/1.0\r\n\r\n", 404),
+        (b"GET / HTTP/1.0\r\n\r\n", 401),
+        (b"GET / HTTP/1.0\r\n" + BEARER.encode() + b"\r\n", 404),
+        (b"GET / HTTP/1.0\r\n" + BEARER.encode() * 2 + b"\r\n", 400),
     ],
 )
 async def test_what_is_no_request_is_refused(api: tuple[Any, int], sent: bytes, status: int) -> None:
@@ -277,10 +339,10 @@ async def test_connections_are_bounded() -> None:
 
 async def test_a_port_that_is_taken(world: Callable[..., Any]) -> None:
     w = world()
-    async with LocalApi(w.agent) as first:
+    async with LocalApi(w.agent, KEY) as first:
         other = world(api_port=first.port)
         with pytest.raises(UsageError, match=rf"cannot listen on 127.0.0.1:{first.port}"):
-            async with LocalApi(other.agent):
+            async with LocalApi(other.agent, KEY):
                 pass
 
 
