@@ -67,7 +67,7 @@ static __always_inline bool remember(__u64 key, const struct tcp_socket *s)
 /* connect was called: process context, and the start of the handshake's latency. */
 static __always_inline void begin(const struct sock *sk, __u64 key)
 {
-	struct tcp_socket s = {.opened = bpf_ktime_get_ns()}, *old;
+	struct tcp_socket s = {.opened = bpf_ktime_get_ns(), .made = TCP_SYN_SENT}, *old;
 
 	if (tcp_held) { /* the same socket again, whose last connection is over */
 		old = bpf_map_lookup_elem(&tcp_sockets, &key);
@@ -104,6 +104,7 @@ static __always_inline void establish(const struct sock *sk, __u64 key, int befo
 		e->kind = TCP_EVENT_KIND_ESTABLISHED;
 		put_place(e, sk, tp);
 		s->opened = now;
+		s->made = TCP_ESTABLISHED;
 		emit(e);
 		return;
 	}
@@ -113,6 +114,7 @@ static __always_inline void establish(const struct sock *sk, __u64 key, int befo
 	e->kind = TCP_EVENT_KIND_ESTABLISHED;
 	put_place(e, sk, tp);
 	fresh.opened = now;
+	fresh.made = TCP_ESTABLISHED;
 	if (before == TCP_SYN_SENT) { /* connect was called before the probe came, or was refused */
 		e->direction = TCP_EVENT_DIRECTION_EGRESS;
 		e->cgroup = socket_cgroup(sk);
@@ -151,6 +153,7 @@ static __always_inline void end(const struct sock *sk, __u64 key, int before)
 		untracked(sk, tp, before);
 		return;
 	}
+	s->made = TCP_CLOSE;
 	e = &s->event;
 	e->time = bpf_ktime_get_ns();
 	e->reason = error_reason(err);
@@ -232,12 +235,23 @@ int BPF_PROG(tcp_state, const struct sock *sk, int before, int after)
 	return 0;
 }
 
+/*
+ * What the first program pushed may have been overwritten by an interrupt: what the socket's own
+ * entry says decides, so that no change is made twice. An entry that is gone was dealt with.
+ */
+static __always_inline bool is_made(__u64 key, int after)
+{
+	struct tcp_socket *s = bpf_map_lookup_elem(&tcp_sockets, &key);
+
+	return s ? s->made == after : after == TCP_CLOSE;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tcp_state_again, const struct sock *sk, int before, int after)
 {
 	__u64 key = (__u64)sk;
 
-	if (matters(sk, after) && !pop(key, after))
+	if (matters(sk, after) && !pop(key, after) && !is_made(key, after))
 		change(sk, key, before, after);
 	return 0;
 }

@@ -86,7 +86,8 @@ struct tcp_socket {
 	packets_t retransmits;
 	flag_t held; /* over, but its file is open: what recv still returns counts, and who closes
 			it */
-	__u8 pad[3];
+	enum_t made; /* the last change of state that was dealt with, as the state it led to */
+	__u8 pad[2];
 };
 
 /* Who listens at a port: the owner of accepted connections for as long as nothing better is known.
