@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import click
@@ -29,7 +30,24 @@ def show_recent(answer: Events, output: str, *, headers: bool, asked: str = "") 
         click.echo(lines.line(event))
     if headers:
         missing = [warning(f"  missing: node {node.node}: {node.why}") for node in answer.missing]
-        click.echo("\n" + "\n".join([*footer(answer, asked), *missing]))
+        click.echo("\n" + "\n".join([*footer(answer, asked), *_overwritten(answer), *missing]))
+
+
+def _overwritten(answer: Events) -> list[str]:
+    """A line for each node that has had to give up events of the window that was asked for."""
+    since = datetime.fromisoformat(answer.window.since)
+    return [
+        warning(f"  {node.node}: only events since {_clock(node.oldest, since)} are kept; "
+                f"{node.overwritten:,} older ones were overwritten")
+        for node in answer.nodes
+        if node.overwritten and node.oldest and datetime.fromisoformat(node.oldest) > since
+    ]  # fmt: skip
+
+
+def _clock(time: str, since: datetime) -> str:
+    """The RFC 3339 ``time`` as the lines above it show time: local; with its date if ``since`` was on another day."""
+    here = datetime.fromisoformat(time).astimezone()
+    return f"{here:%H:%M:%S}" if here.date() == since.astimezone().date() else f"{here:%Y-%m-%d %H:%M:%S}"
 
 
 async def follow(client: Client, output: str, count: int | None, *, headers: bool, **wanted: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +17,7 @@ import yaml
 
 from fathom.cli.main import main
 from fathom.server import examples
-from fathom.server.answers import Problem
+from fathom.server.answers import EventsOfNode, Problem
 
 ANSWERS = {
     "/api/v1/edges": examples.EDGES,
@@ -99,6 +100,22 @@ def test_json_and_yaml_are_what_rest_says(capsys: pytest.CaptureFixture[str], wh
     expected = msgspec.to_builtins(ANSWERS[f"/api/v1/{what}"])
     assert json.loads(run(capsys, "query", what, "-o", "json")) == expected
     assert yaml.safe_load(run(capsys, "query", what, "-o", "yaml")) == expected
+
+
+def test_events_that_are_no_longer_kept_are_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [
+        EventsOfNode("cut", 1, "2026-01-31T12:04:35.5Z", 840_907),
+        EventsOfNode("cut-before", 1, "2026-01-31T11:20:00Z", 5),
+        EventsOfNode("whole", 0, None, 0),
+    ]
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    monkeypatch.setitem(ANSWERS, "/api/v1/events", msgspec.structs.replace(examples.EVENTS, nodes=nodes))
+    lines = run(capsys, "query", "events").splitlines()
+    said = [line for line in lines if "overwritten" in line]
+    assert said == ["  cut: only events since 12:04:35 are kept; 840,907 older ones were overwritten"]
 
 
 def test_status_in_all_formats(capsys: pytest.CaptureFixture[str]) -> None:
