@@ -1,8 +1,9 @@
 """A very small HTTP/1.1 server for GET on a loopback port: no framework, since memory is counted on the node.
 
 It answers ``GET`` and ``HEAD`` without a body and nothing else; each connection is closed after a bounded number of
-requests, a bounded time and a bounded number of bytes. The Host header is checked, so that a page in a browser cannot
-read it by a name that it lets point here (DNS rebinding). Format: RFC 9112.
+requests, a bounded time and a bounded number of bytes, and a silent one loses its place to who comes next. The Host
+header is checked, so that a page in a browser cannot read it by a name that it lets point here (DNS rebinding).
+Format: RFC 9112.
 """
 
 from __future__ import annotations
@@ -62,21 +63,29 @@ Handler = Callable[[Request], Awaitable[Response]]
 class HttpServer:
     """Serves ``handler`` on ``host``:``port`` (0: any free one). ``hosts``: names that Host may hold besides
     ``localhost`` and loopback addresses; when it listens beyond loopback, any address is allowed too. A request must
-    come within ``read_s`` seconds.
+    come within ``read_s`` seconds, the first byte of the first one within ``first_s``.
 
     A context manager; ``port`` is the real one then. Raises OSError if the port is taken.
     """
 
     def __init__(
-        self, handler: Handler, host: str, port: int, hosts: frozenset[str] = frozenset(), read_s: float = 10.0
+        self,
+        handler: Handler,
+        host: str,
+        port: int,
+        hosts: frozenset[str] = frozenset(),
+        *,
+        read_s: float = 10.0,
+        first_s: float = 3.0,
     ) -> None:
         self.port = port
-        self._read_s = read_s
+        self._read_s, self._first_s = read_s, first_s
         self._handler = handler
         self._host = host
         self._hosts = hosts | {"localhost"}
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._silent: dict[asyncio.Task[None], None] = {}  # no whole request yet; the oldest first
         self._answered: Callable[[int], None] = lambda _status: None
 
     def on_answer(self, count: Callable[[int], None]) -> None:
@@ -99,30 +108,47 @@ class HttpServer:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._tasks) >= MAX_CONNECTIONS:
+        if task is None or not self._make_room():
             writer.close()
             return
         self._tasks.add(task)
+        self._silent[task] = None
         try:
-            await self._serve(reader, writer)
+            await self._serve(reader, writer, task)
         except (ConnectionError, TimeoutError, asyncio.IncompleteReadError) as error:
             _LOG.debug("a client left: %s", error)
         except asyncio.CancelledError:
             _LOG.debug("a connection is ended")
         finally:
             self._tasks.discard(task)
+            self._silent.pop(task, None)
             writer.close()
             with contextlib.suppress(OSError, TimeoutError, asyncio.CancelledError):
                 async with asyncio.timeout(1):
                     await writer.wait_closed()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _make_room(self) -> bool:
+        """End the oldest connection that has asked for nothing yet if there are too many; False: all of them have."""
+        if len(self._tasks) < MAX_CONNECTIONS:
+            return True
+        oldest = next(iter(self._silent), None)
+        if oldest is None:
+            return False
+        del self._silent[oldest]
+        self._tasks.discard(oldest)  # its place is free now, not when it has noticed
+        oldest.cancel()
+        return True
+
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[None]
+    ) -> None:
         for left in range(_MAX_REQUESTS, 0, -1):
             keep, head_only = left > 1, False
             try:
-                request, keep_wanted = await self._read(reader)
+                request, keep_wanted = await self._read(reader, self._first_s if task in self._silent else self._read_s)
                 if request is None:
                     return
+                self._silent.pop(task, None)
                 keep, head_only = keep and keep_wanted, request.method == "HEAD"
                 response = await self._handler(request)
             except Refused as refused:
@@ -139,19 +165,11 @@ class HttpServer:
             if not keep or response.stream is not None:
                 return
 
-    async def _read(self, reader: asyncio.StreamReader) -> tuple[Request | None, bool]:
+    async def _read(self, reader: asyncio.StreamReader, first_s: float) -> tuple[Request | None, bool]:
         """The next request (None: the client closed), and whether it wants the connection kept."""
-        try:
-            async with asyncio.timeout(self._read_s):
-                head = await reader.readuntil(b"\r\n\r\n")
-        except TimeoutError as error:
-            raise Refused(408, f"no request came in {self._read_s:g} s") from error
-        except asyncio.IncompleteReadError as error:
-            if error.partial:
-                raise Refused(400, "the request ends in its head") from error
+        head = await self._read_head(reader, first_s)
+        if not head:
             return None, False
-        except asyncio.LimitOverrunError as error:
-            raise Refused(431, f"the request's head is longer than {MAX_HEAD} bytes") from error
         method, target, minor, headers = _parse(head)
         if method not in ("GET", "HEAD"):
             raise Refused(405, "only GET and HEAD are answered here")
@@ -165,6 +183,26 @@ class HttpServer:
             raise Refused(400, "the target makes no sense") from error
         request = Request(method, unquote(parts.path), {name: value[-1] for name, value in values.items()}, headers)
         return request, minor == "1" and headers.get("connection", "").lower() != "close"
+
+    async def _read_head(self, reader: asyncio.StreamReader, first_s: float) -> bytes:
+        """The next head, empty if the client closed. Raises Refused if none comes in time or it is too long."""
+        wait_s = min(first_s, self._read_s)
+        try:
+            async with asyncio.timeout(wait_s):
+                first = await reader.read(1)
+            if not first:
+                return b""
+            if first == b"\r":  # with the rest it could be the end of a head
+                raise Refused(400, "this is not an HTTP/1 request")
+            wait_s = self._read_s
+            async with asyncio.timeout(wait_s):
+                return first + await reader.readuntil(b"\r\n\r\n")
+        except TimeoutError as error:
+            raise Refused(408, f"no request came in {wait_s:g} s") from error
+        except asyncio.IncompleteReadError as error:
+            raise Refused(400, "the request ends in its head") from error
+        except asyncio.LimitOverrunError as error:
+            raise Refused(431, f"the request's head is longer than {MAX_HEAD} bytes") from error
 
     def _check_host(self, host: str | None, minor: str) -> None:
         if host is None:

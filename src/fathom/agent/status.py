@@ -38,7 +38,7 @@ def problems(agent: Agent) -> list[str]:
     ]
     sink = agent.sink.state()
     if not sink.ok:
-        found.append(f"batches do not reach a store: {sink.detail}")
+        found.append(": ".join(filter(None, ("batches do not reach a store", sink.detail))))
     if agent.sender.problem:
         found.append(f"the last batch was not taken: {agent.sender.problem}")
     if agent.budget.resident > agent.budget.budget_bytes:

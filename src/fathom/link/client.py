@@ -150,7 +150,7 @@ class LinkClient:
         losses = tuple(Loss(0, hop, "", reason, count) for (hop, reason), count in outbox.totals.losses.items())
         return SinkState(
             ok=self._state == "connected" and outbox.writable,
-            detail=self._detail if outbox.writable else f"{self._detail}; the spool cannot be written",
+            detail="; ".join(filter(None, (self._detail, "" if outbox.writable else "the spool cannot be written"))),
             queued=len(outbox),
             queued_bytes=max(outbox.disk_bytes, outbox.memory_bytes),
             acknowledged=self._acknowledged,

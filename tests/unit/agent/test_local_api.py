@@ -18,6 +18,7 @@ from fathom.agent.http import HttpServer, Request, Response
 from fathom.agent.keys import LocalKey, make_key, open_key
 from fathom.agent.local_api import LocalApi
 from fathom.agent.questions import EventsAnswer, SeriesAnswer, StatusAnswer
+from fathom.agent.sink import MemorySink, SinkState
 from fathom.errors import UsageError
 
 KEY = LocalKey(make_key(), Path("/data/agent.token"))
@@ -187,6 +188,17 @@ async def test_readiness_tells_degraded_apart(api: tuple[Any, int]) -> None:
     assert (status, body["status"]) == (503, "failed")
 
 
+@pytest.mark.parametrize(("detail", "shown"), [("", ""), ("refused", ": refused")])
+async def test_delivery_that_fails_is_named(api: tuple[Any, int], detail: str, shown: str) -> None:
+    class Down(MemorySink):
+        def state(self) -> SinkState:
+            return SinkState(ok=False, detail=detail)
+
+    w, port = api
+    w.agent.sink = Down()
+    assert (await get(port, "/readyz"))[1]["problems"] == [f"batches do not reach a store{shown}"]
+
+
 async def test_the_live_stream(api: tuple[Any, int]) -> None:
     w, port = api
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -326,15 +338,50 @@ async def test_a_silent_client_is_let_go() -> None:
         assert parsed(await exchange(server.port, b""))[0] == 408
 
 
-async def test_connections_are_bounded() -> None:
+async def test_the_first_byte_must_come_soon_and_the_rest_may_take_longer() -> None:
+    async with HttpServer(answer, "127.0.0.1", 0, first_s=0.05) as server:
+        assert b"0.05 s" in parsed(await exchange(server.port, b""))[2]
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request("/")[:1])
+        await asyncio.sleep(0.1)
+        writer.write(request("/")[1:])
+        assert parsed(await reader.read())[0] == 200
+        writer.close()
+
+
+async def test_silent_connections_make_room() -> None:
     async with HttpServer(answer, "127.0.0.1", 0) as server:
         held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(http.MAX_CONNECTIONS)]
+        held[1][1].write(b"GET / HTTP/1.1\r\nHost: ")
         await asyncio.sleep(0.05)
-        assert await exchange(server.port, request("/")) == b""
+        for oldest in held[:3]:
+            assert parsed(await exchange(server.port, request("/")))[0] == 200
+            held.append(await asyncio.open_connection("127.0.0.1", server.port))  # takes the place that got free
+            async with asyncio.timeout(5):
+                assert await oldest[0].read() == b""
+            await asyncio.sleep(0.01)
+        assert not held[3][0].at_eof()
         for _, writer in held:
             writer.close()
-        while not await exchange(server.port, request("/")):
-            await asyncio.sleep(0.01)
+
+
+async def test_connections_that_asked_are_not_ended_for_others() -> None:
+    begun = asyncio.Semaphore(0)
+    go = asyncio.Event()
+
+    async def slow(_: Request) -> Response:
+        begun.release()
+        await go.wait()
+        return Response()
+
+    async with HttpServer(slow, "127.0.0.1", 0) as server:
+        asked = [asyncio.create_task(exchange(server.port, request("/"))) for _ in range(http.MAX_CONNECTIONS)]
+        for _ in asked:
+            await begun.acquire()
+        assert await exchange(server.port, request("/")) == b""
+        go.set()
+        assert {parsed(said)[0] for said in await asyncio.gather(*asked)} == {200}
+        assert parsed(await exchange(server.port, request("/")))[0] == 200
 
 
 async def test_a_port_that_is_taken(world: Callable[..., Any]) -> None:
