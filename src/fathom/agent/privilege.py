@@ -17,13 +17,16 @@ from pathlib import Path
 
 from fathom.errors import PrivilegeError
 
-#: What the agent keeps, and why.
+#: What the agent cannot do without, and why; all of it is kept.
 NEEDED = {
     "CAP_BPF": "load programs and maps",
     "CAP_PERFMON": "attach them to tracepoints and read kernel memory",
     "CAP_NET_ADMIN": "attach to the traffic of cgroups",
-    "CAP_SYS_PTRACE": "read /proc/PID/exe of processes of other users or with more capabilities: who they are",
 }
+#: What the agent keeps where it is there, and what is not known without it (proc_pid_readlink asks ptrace_may_access).
+USEFUL = {"CAP_SYS_PTRACE": "the names of other users' executables are not known"}
+#: For what CAP_SYS_ADMIN stands in (include/linux/capability.h: bpf_capable, perfmon_capable).
+_OF_ADMIN = ("CAP_BPF", "CAP_PERFMON")
 _NUMBERS = {
     "CAP_SETPCAP": 8,
     "CAP_NET_ADMIN": 12,
@@ -65,19 +68,36 @@ def permitted() -> frozenset[int]:
 
 
 def missing(names: Collection[str] = tuple(NEEDED)) -> tuple[str, ...]:
-    """Which of ``names`` this process lacks."""
+    """Which of ``names`` this process lacks; CAP_SYS_ADMIN counts for CAP_BPF and CAP_PERFMON."""
     have = permitted()
-    return tuple(name for name in names if _NUMBERS[name] not in have)
+    return tuple(name for name in names if _number(name, have) not in have)
 
 
-def drop(keep: Collection[str] = tuple(NEEDED)) -> tuple[str, ...]:
-    """Keep only ``keep``, for this process and all that it starts; returns what is kept.
+def numbers(names: Collection[str] = tuple(NEEDED)) -> frozenset[int]:
+    """Numbers of the capabilities by which this process may do what ``names`` allow: CAP_SYS_ADMIN where it stands
+    in."""
+    have = permitted()
+    return frozenset(_number(name, have) for name in names) & have
+
+
+def _number(name: str, have: Collection[int]) -> int:
+    admin = _NUMBERS["CAP_SYS_ADMIN"]
+    return admin if name in _OF_ADMIN and _NUMBERS[name] not in have and admin in have else _NUMBERS[name]
+
+
+def without() -> list[str]:
+    """A sentence for each useful capability that this process lacks."""
+    return [f"without {name} {USEFUL[name]}" for name in missing(tuple(USEFUL))]
+
+
+def drop(keep: Collection[str] = (*NEEDED, *USEFUL)) -> tuple[str, ...]:
+    """Keep only ``keep``, for this process and all that it starts; returns what is kept. Useful ones may be missing.
 
     Ambient and inheritable sets are cleared, the bounding set is cut down where that is allowed, and no program that
-    is executed can gain anything (no_new_privs). Raises PrivilegeError if one of ``keep`` is missing or if other
-    threads run already.
+    is executed can gain anything (no_new_privs). Raises PrivilegeError if one of ``keep`` is missing that is
+    needed, or if other threads run already.
     """
-    if absent := missing(keep):
+    if absent := missing([name for name in keep if name not in USEFUL]):
         lacking = ", ".join(f"{name} ({NEEDED[name]})" if name in NEEDED else name for name in absent)
         raise PrivilegeError(
             f"this process lacks {lacking}",
@@ -91,7 +111,7 @@ def drop(keep: Collection[str] = tuple(NEEDED)) -> tuple[str, ...]:
             affects="nothing was given up",
             do="give up capabilities before libraries that start threads are imported",
         )
-    numbers = frozenset(_NUMBERS[name] for name in keep)
+    kept, left = tuple(name for name in keep if name not in missing(keep)), numbers(keep)
     # Linux before 5.11 counts maps against RLIMIT_MEMLOCK, which only CAP_SYS_RESOURCE raises: now or never. Without
     # it, or on a newer kernel, nothing is lost; a map that is refused says so itself.
     with contextlib.suppress(ValueError, OSError):
@@ -100,23 +120,23 @@ def drop(keep: Collection[str] = tuple(NEEDED)) -> tuple[str, ...]:
     _control(_PR_SET_NO_NEW_PRIVS, 1)
     if _NUMBERS["CAP_SETPCAP"] in permitted():
         _control(_PR_SET_SECUREBITS, _NOROOT_LOCKED)
-        _bound(numbers)
-    _set(numbers)
-    return tuple(name for name in keep)
+        _bound(left)
+    _set(left)
+    return kept
 
 
-def _bound(numbers: frozenset[int]) -> None:
+def _bound(keep: frozenset[int]) -> None:
     for number in range(64):
         there = _LIBC.prctl(_PR_CAPBSET_READ, number, 0, 0, 0)
         if there < 0:
             return  # above the last capability of this kernel
-        if there and number not in numbers:
+        if there and number not in keep:
             _control(_PR_CAPBSET_DROP, number)
 
 
-def _set(numbers: frozenset[int]) -> None:
+def _set(keep: frozenset[int]) -> None:
     data = (_Data * 2)()
-    for number in numbers:
+    for number in keep:
         data[number // 32].effective |= 1 << number % 32
         data[number // 32].permitted |= 1 << number % 32
     if _LIBC.capset(ctypes.byref(_Header(_VERSION_3, 0)), data):

@@ -57,8 +57,9 @@ _LOG = logging.getLogger("fathom.agent")
 def command(data_dir: Path, listen: str | None, config: Path | None, **flags: Any) -> None:
     """Run the node agent: probes in the kernel, reduced and sent to a server.
 
-    Needs root or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; gives up the other capabilities at the start. It dials the
-    server and never listens for it. SIGTERM ends it: the open interval is sent first.
+    Needs root or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and is better with CAP_SYS_PTRACE; gives up the other
+    capabilities at the start. It dials the server and never listens for it. SIGTERM ends it: the open interval is sent
+    first.
     """
     from fathom.cli.thrift import spare
 
@@ -73,6 +74,8 @@ def command(data_dir: Path, listen: str | None, config: Path | None, **flags: An
     from fathom.agent.keys import open_key
 
     key = open_key(data_dir)  # while the directory can still be written, whoever owns it
+    for sentence in privilege.without():
+        _LOG.warning("%s", sentence)
     privilege.drop()
     import asyncio
 

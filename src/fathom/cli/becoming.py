@@ -12,6 +12,7 @@ import signal
 import struct
 from collections.abc import Collection
 
+from fathom.agent.privilege import numbers as needed_by_agent
 from fathom.agent.privilege import permitted
 from fathom.cli.caller import Caller
 
@@ -34,7 +35,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def confine() -> None:
     """Keep only what a supervisor needs, for this process and all that it starts."""
-    keep = permitted() & frozenset(SUPERVISOR.values())
+    keep = permitted() & frozenset(SUPERVISOR.values()) | needed_by_agent()
     for number in range(64):
         if number not in keep:
             _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)

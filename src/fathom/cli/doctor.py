@@ -51,7 +51,8 @@ def _examined() -> list[Feature]:
     features = examine()
     if lacking and os.geteuid() != 0:
         # What this user lacks says nothing about the kernel: root is asked for anyway.
-        return [replace(f, ok=None, found=f"not root: {f.found}") if f.name == "capabilities" else f for f in features]
+        own = ("capabilities", "CAP_SYS_PTRACE")
+        return [replace(f, ok=None, found=f"not root: {f.found}") if f.name in own else f for f in features]
     if lacking:
         return features
     from fathom.probes.flow import FlowProbe

@@ -36,7 +36,7 @@ def _options(function: F) -> F:
 def command() -> None:
     """Print connections or flows straight from this kernel; needs no server.
 
-    Needs root. What was lost on the way is said at the end.
+    Needs root or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN. What was lost on the way is said at the end.
     """
 
 
@@ -64,6 +64,8 @@ def _trace(kind: str, duration: float | None, count: int | None, output: str, no
     require_extension("fathom trace: nothing was traced")
     settings = load(ProbeSettings, env=os.environ)
     require_capabilities(privilege.missing(), "fathom trace")
+    for sentence in privilege.without():
+        click.echo(f"fathom trace: {sentence}", err=True)
     privilege.drop()
     from fathom.agent.questions import EventFilter
     from fathom.cli.tracing import trace

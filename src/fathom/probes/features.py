@@ -5,7 +5,6 @@ Everything is read or tried without leaving a trace. What cannot be told without
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,12 @@ from fathom.kernel import _libbpf
 from fathom.kernel.cgroups import cgroup2_mount
 
 #: Bits of include/uapi/linux/capability.h.
-CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 _PROGRAM, _MAP = 0, 1
 _RAW_TRACEPOINT, _CGROUP_SKB, _CGROUP_SOCK = 17, 8, 9
 _RINGBUF, _PERCPU_HASH, _ARRAY_OF_MAPS = 27, 5, 12
+#: What loading a program takes beside CAP_BPF (kernel/bpf/syscall.c: is_perfmon_prog_type, is_net_admin_prog_type).
+_ALSO = {(_PROGRAM, _RAW_TRACEPOINT): "CAP_PERFMON", (_PROGRAM, _CGROUP_SOCK): "CAP_NET_ADMIN"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def _examine() -> Iterator[Feature]:
     yield _file("BTF", Path("/sys/kernel/btf/vmlinux"), "programs cannot be fitted to this kernel",
                 "use a kernel built with CONFIG_DEBUG_INFO_BTF (every major distribution's since 2021)")  # fmt: skip
     yield _capabilities()
+    yield _ptrace()
     yield _cgroup2()
     yield _supported("ring buffer", _MAP, _RINGBUF, "no events can be received", "5.8")
     yield _supported("per-CPU hash", _MAP, _PERCPU_HASH, "flows cannot be counted", "4.6")
@@ -76,6 +78,16 @@ def _capabilities() -> Feature:
     return Feature("capabilities", not missing, found, "no program can be loaded", "run as root (sudo)")
 
 
+def _has(name: str) -> bool:
+    return bool(effective_capabilities() >> CAPABILITIES[name] & 1)
+
+
+def _ptrace() -> Feature:
+    means, ok = "the names of other users' executables are not known", _has("CAP_SYS_PTRACE")
+    do = "run as root (sudo), or grant it"
+    return Feature("CAP_SYS_PTRACE", ok, "yes" if ok else "missing", means, do, needed=False)
+
+
 def _cgroup2() -> Feature:
     means = "the flow probe cannot run, and units and containers have no names"
     try:
@@ -90,8 +102,10 @@ def _supported(name: str, what: int, kind: int, means: str, since: str) -> Featu
         answer = _libbpf.probe(what, kind)
     except OSError as error:
         return Feature(name, None, f"cannot be tried: {error.strerror}", means, "run as root to know")
-    if not answer and os.geteuid() != 0:
-        return Feature(name, None, "cannot be tried by this user", means, "run as root to know")
+    # The kernel refuses to whom lacks one of these as it refuses what it does not know.
+    lacking = [name for name in ("CAP_BPF", _ALSO.get((what, kind), "CAP_BPF")) if not _has(name)]
+    if not answer and lacking and not _has("CAP_SYS_ADMIN"):
+        return Feature(name, None, f"cannot be tried without {lacking[0]}", means, "run as root to know")
     return Feature(name, answer, "yes" if answer else "no", means, do)
 
 
