@@ -15,9 +15,9 @@ def edge_columns() -> list[Column[Edge]]:
     """Columns of a table of edges."""
     now = datetime.now(UTC)
     return [
-        Column("WORKLOAD", lambda e: e.workload),
+        Column("WORKLOAD", lambda e: e.workload, name=True),
         Column("DIRECTION", lambda e: e.direction),
-        Column("PEER", lambda e: e.peer),
+        Column("PEER", lambda e: e.peer, name=True),
         Column("PROTOCOL", lambda e: e.protocol),
         Column("PORT", lambda e: str(e.port) if e.port else "-", number=True),
         Column("CONNS", lambda e: str(e.connections), number=True),
@@ -43,7 +43,7 @@ def workload_columns() -> list[Column[Workload]]:
     """Columns of a table of workloads."""
     now = datetime.now(UTC)
     return [
-        Column("WORKLOAD", lambda w: w.workload),
+        Column("WORKLOAD", lambda w: w.workload, name=True),
         Column("NODE", lambda w: w.identity.node),
         Column("PEERS", lambda w: str(w.peers), number=True),
         Column("EDGES", lambda w: str(w.edges), number=True),

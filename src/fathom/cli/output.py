@@ -16,21 +16,26 @@ import msgspec
 
 T = TypeVar("T")
 
+#: Characters of a name in a table that is not wide.
+NAME_WIDTH = 48
+
 
 @dataclass(frozen=True)
 class Column(Generic[T]):
-    """One column: its ``header``, the ``text`` of a row, right-aligned if a ``number``, only in ``wide`` or always."""
+    """One column: its ``header``, the ``text`` of a row, right-aligned if a ``number``, only in ``wide`` or always; a
+    ``name`` is cut to ``NAME_WIDTH`` characters unless wide."""
 
     header: str
     text: Callable[[T], str]
     number: bool = False
     wide: bool = False
+    name: bool = False
 
 
 def table(rows: Iterable[T], columns: Sequence[Column[T]], *, wide: bool = False, headers: bool = True) -> str:
     """``rows`` as aligned text with three spaces between columns; no trailing spaces; empty for no rows."""
     shown = [column for column in columns if wide or not column.wide]
-    cells = [[printable(column.text(row)) for column in shown] for row in rows]
+    cells = [[_cell(column, row, wide=wide) for column in shown] for row in rows]
     if not cells:
         return ""
     lines = ([[column.header for column in shown]] if headers else []) + cells
@@ -42,6 +47,11 @@ def table(rows: Iterable[T], columns: Sequence[Column[T]], *, wide: bool = False
         ).rstrip()
         for line in lines
     )
+
+
+def _cell(column: Column[T], row: T, *, wide: bool) -> str:
+    text = printable(column.text(row))
+    return text[: NAME_WIDTH - 1] + "…" if column.name and not wide and len(text) > NAME_WIDTH else text
 
 
 def printable(text: str) -> str:

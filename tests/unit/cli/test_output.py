@@ -25,6 +25,13 @@ def test_wide_shows_more_and_no_headers_shows_less() -> None:
     assert table(ROWS, COLUMNS, headers=False).splitlines()[0].split() == ["unit/ssh.service", "12"]
 
 
+def test_a_long_name_is_cut_unless_wide() -> None:
+    columns = [Column[str]("NAME", lambda name: name, name=True), Column[str]("TEXT", lambda name: name)]
+    fits, long = "f" * 48, "x" * 47 + "yz"
+    assert table([fits, long], columns, headers=False).splitlines() == [f"{fits}   {fits}", f"{'x' * 47}…   {long}"]
+    assert table([long], columns, wide=True, headers=False) == f"{long}   {long}"
+
+
 def test_no_rows_give_nothing() -> None:
     assert table([], COLUMNS) == ""
 
