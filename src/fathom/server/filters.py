@@ -11,13 +11,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fathom.agent.edges import protocol_name
 from fathom.agent.questions import MAX_EVENTS, EventFilter
 from fathom.errors import UsageError
+from fathom.events.catalogue import PROTOCOLS
 from fathom.server.settings import ServerSettings
 from fathom.server.times import NS, duration_ns, moment_ns
 from fathom.store.interface import MAX_LIMIT, EdgeQuery, Window
 
 _LONGEST = 512
+_NUMBERS = {name.lower(): number for number, name in PROTOCOLS.items()}
 Name = Annotated[str, Field(max_length=_LONGEST)]
 Since = Annotated[
     str,
@@ -75,7 +78,10 @@ class EdgesAsked(Asked):
     ] = ""
     protocol: Annotated[
         Name,
-        Field(description="TCP, UDP, ICMP, ICMPv6 or an IP protocol number; case does not matter.", examples=["tcp"]),
+        Field(
+            description=f"{', '.join(PROTOCOLS.values())} or an IP protocol number; case does not matter.",
+            examples=["tcp"],
+        ),
     ] = ""
     port: Port = None
     direction: Annotated[
@@ -92,12 +98,12 @@ class EdgesAsked(Asked):
     cursor: Cursor = ""
 
     def query(self, now_ns: int, settings: ServerSettings) -> EdgeQuery:
-        """The store's question. Raises UsageError as ``window_ns`` does."""
+        """The store's question. Raises UsageError as ``window_ns`` does, and for a peer or protocol that cannot be."""
         return EdgeQuery(
             window=self.window(now_ns, settings),
             workload=self.workload,
-            peer=self.peer,
-            protocol=self.protocol,
+            peer=_peer(self.peer),
+            protocol=_protocol(self.protocol),
             port=self.port,
             direction=self.direction,
             verdict=self.verdict,
@@ -106,6 +112,29 @@ class EdgesAsked(Asked):
             cursor=self.cursor,
             order=self.order,
         )
+
+
+def _peer(text: str) -> str:
+    """``text``; what has a slash must be a network, for no name of a peer has one."""
+    if "/" in text:
+        try:
+            ip_network(text, strict=False)
+        except ValueError as error:
+            raise UsageError(f"peer is {text!r}, which is no network", do="write for example 10.0.0.0/8") from error
+    return text
+
+
+def _protocol(text: str) -> str:
+    """The protocol as edges name it: ``sctp`` and ``132`` are both ``132``, ``6`` is ``TCP``."""
+    if not text:
+        return ""
+    number = _NUMBERS.get(text.lower(), -1)
+    if text.isascii() and text.isdecimal() and len(text) <= 3:
+        number = int(text)
+    if not 0 <= number <= 255:
+        names = ", ".join(PROTOCOLS.values())
+        raise UsageError(f"protocol is {text!r}, which is no IP protocol", do=f"use {names}, or a number from 0 to 255")
+    return protocol_name(number)
 
 
 class SeriesAsked(Asked):

@@ -182,6 +182,34 @@ async def test_what_is_no_id_is_refused(world: Any, number: str) -> None:
     assert (await world.get(f"/edges/{number}", status=422))["do"]
 
 
+@pytest.mark.parametrize("path", ["/edges", "/workloads"])
+@pytest.mark.parametrize(
+    "asked",
+    [{"peer": text} for text in ("10.0.0.0/33", "10.0.0/8", "unit/nginx", "/", "::/129", "10.0.0.0/8/9")]
+    + [{"protocol": text} for text in ("tpc", "256", "-1", "1000", "6.0", "\u0666", " tcp", "*")],
+)
+async def test_a_peer_or_protocol_that_cannot_be_is_refused(world: Any, path: str, asked: dict[str, str]) -> None:
+    (name,) = asked
+    problem = await world.get(path, status=422, **asked)
+    assert problem["what"].startswith(f"{name} is ")
+    assert problem["do"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "texts"),
+    [("TCP", ("tcp", "TCP", "6", "006")), ("ICMPv6", ("icmpV6", "58")), ("132", ("SCTP", "sctp", "132")),
+     ("136", ("UDPLite", "136")), ("33", ("dccp", "33")), ("255", ("255",))],
+)  # fmt: skip
+async def test_a_protocol_is_found_by_its_name_and_its_number(
+    world: Any, protocol: str, texts: tuple[str, ...]
+) -> None:
+    edge = world.edge(peer="10.0.0.7", protocol=protocol)
+    world.write((edge, 20, {"packets_sent": 1}), (world.edge(protocol="UDP"), 20, {"packets_sent": 1}))
+    for text in texts:
+        answer = await world.get("/edges", protocol=text, peer="10.0.0.9/24")
+        assert [item["id"] for item in answer["items"]] == [str(edge.id)]
+
+
 async def test_a_series_has_a_point_for_each_step_in_which_something_was_counted(world: Any) -> None:
     edge = world.edge()
     world.write((edge, 60, {"connections": 1}), (edge, 50, {"connections": 2}), (edge, 10, {"connections": 4}))
