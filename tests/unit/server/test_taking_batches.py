@@ -40,6 +40,7 @@ class Writer:
         self.failing: Exception | None = None
         self.hours = [1, 2, 3]
         self.writers: set[int] = set()
+        self.rolling: tuple[threading.Event, threading.Event] | None = None
 
     def write(self, of: Batch) -> bool:
         self.begun.release()
@@ -52,6 +53,9 @@ class Writer:
         return self.hours
 
     def roll(self, hour: int) -> None:
+        if self.rolling:
+            self.rolling[0].set()
+            assert self.rolling[1].wait(10)
         self._note(("roll", hour))
 
     def drop_before(self, epoch_s: int, *, hours_before_s: int) -> None:
@@ -217,10 +221,20 @@ async def test_a_turn_that_fails_is_counted_and_done_again(
     assert [call[0] for call in store.calls] == ["drop", "due", "roll", "roll", "roll"]
 
 
-async def test_batches_come_between_the_steps_of_maintenance(
+async def test_batches_come_while_an_hour_is_added_up(
     maintenance: tuple[Maintenance, list[float]], ingest: Ingest, store: Writer
 ) -> None:
+    begun, go = store.rolling = threading.Event(), threading.Event()
+    turn = asyncio.create_task(maintenance[0].turn())
+    await asyncio.to_thread(begun.wait, 10)
     store.go.release()
-    await asyncio.gather(maintenance[0].turn(), ingest.on_batch(batch(7)))
-    assert len(store.writers) == 1
-    assert store.calls.index(7) < len(store.calls) - 1
+    async with asyncio.timeout(5):
+        await ingest.on_batch(batch(7))
+    go.set()
+    await turn
+    assert [call for call in store.calls if call == 7 or call[0] == "roll"] == [
+        7,
+        ("roll", 1),
+        ("roll", 2),
+        ("roll", 3),
+    ]
