@@ -2,7 +2,7 @@
 
 Pure: it reads the bytes of an ELF file, needs no libbpf, no root, and no Linux. Nothing here knows any probe.
 
-Formats: ELF-64, System V ABI chapter 4; BTF, Documentation/bpf/btf.rst of the Linux kernel.
+Format: BTF, Documentation/bpf/btf.rst of the Linux kernel.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fathom.errors import UsageError
+from fathom.events import elf
 
 #: typedefs of bpf/include/units.h that say a unit, and the word for a person.
 UNITS = {
@@ -35,6 +36,8 @@ UNITS = {
     "packets_t": "packets",
 }
 
+#: What parsing of damaged bytes may raise.
+_BROKEN = (struct.error, IndexError, ValueError, UnicodeDecodeError, RecursionError, TypeError, MemoryError)
 _DOC = "doc:"
 _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT = range(1, 12)
 _FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(12, 20)
@@ -103,9 +106,10 @@ class Btf:
 
     def __init__(self, data: bytes, name: str = "object") -> None:
         self.name = name
+        self._data = data
         try:
-            self._types = _parse(_section(data, b".BTF"))
-        except (struct.error, IndexError, ValueError, UnicodeDecodeError) as error:
+            self._types = _parse(elf.section(data, ".BTF"))
+        except _BROKEN as error:
             raise UsageError(f"{name}: not a BPF object with BTF: {error}") from error
 
     @classmethod
@@ -124,7 +128,10 @@ class Btf:
         """The struct ``name`` with its dtype. Raises UsageError if it is absent or has bit fields."""
         for index, found in enumerate(self._types):
             if found.kind == _STRUCT and found.name == name:
-                return self._struct(found, index)
+                try:
+                    return self._struct(found, index)
+                except _BROKEN as error:
+                    raise UsageError(f"{self.name}: struct {name} makes no sense: {error}") from error
         raise UsageError(f"{self.name}: its BTF has no struct {name}", do="anchor it with RING or BOUNDED")
 
     def enum(self, name: str) -> dict[int, str]:
@@ -140,12 +147,13 @@ class Btf:
 
     def global_offset(self, section: str, variable: str) -> tuple[int, int]:
         """(offset, size) of a global ``variable`` in ``section`` (such as ``.rodata``). Raises UsageError if absent."""
-        for found in self._types:
-            if found.kind == _DATASEC and found.name == section:
-                for _, type_id, packed in found.members:
-                    if self._types[type_id].name == variable:
-                        return packed >> 32, packed & 0xFFFFFFFF
-        raise UsageError(f"{self.name}: no global {variable} in {section}")
+        try:
+            where, offset, size = elf.place(self._data, variable)
+        except _BROKEN as error:
+            raise UsageError(f"{self.name}: {error}") from error
+        if where != section:
+            raise UsageError(f"{self.name}: global {variable} is in {where}, not in {section}")
+        return offset, size
 
     def _docs(self, struct: int) -> dict[int, str]:
         """What DOC says of the struct (-1) and of its members by number."""
@@ -199,20 +207,6 @@ class Btf:
         if found.kind == _STRUCT:
             return self._struct(found, type_id).dtype
         raise UsageError(f"{self.name}: type {found.name or type_id} of kind {found.kind} has no dtype")
-
-
-def _section(data: bytes, wanted: bytes) -> bytes:
-    if data[:6] != b"\x7fELF\x02\x01":
-        raise ValueError("not a little-endian ELF-64 file")
-    (table,) = struct.unpack_from("<Q", data, 0x28)
-    size, count, names_at = struct.unpack_from("<HHH", data, 0x3A)
-    headers = [struct.unpack_from("<IIQQQQIIQQ", data, table + i * size) for i in range(count)]
-    names = headers[names_at]
-    for header in headers:
-        start = names[4] + header[0]
-        if data[start : data.index(b"\0", start)] == wanted:
-            return data[header[4] : header[4] + header[5]]
-    raise ValueError(f"no section {wanted.decode()}")
 
 
 def _parse(blob: bytes) -> list[_Type]:
