@@ -37,7 +37,7 @@ UNITS = {
 }
 
 #: What parsing of damaged bytes may raise.
-_BROKEN = (struct.error, IndexError, ValueError, UnicodeDecodeError, RecursionError, TypeError, MemoryError)
+_BROKEN = (struct.error, LookupError, ValueError, ArithmeticError, RecursionError, TypeError, MemoryError)
 _DOC = "doc:"
 _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT = range(1, 12)
 _FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(12, 20)

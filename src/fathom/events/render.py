@@ -37,7 +37,10 @@ def moments(ns: npt.NDArray[Any], clock: Clock) -> list[str]:
     """RFC 3339 texts, microseconds, of CLOCK_MONOTONIC nanoseconds."""
     offset = clock.wall_ns - clock.monotonic_ns
     return [
-        datetime.fromtimestamp(wall // 10**9, UTC).replace(microsecond=wall // 1000 % 10**6).isoformat()[:-6] + "Z"
+        datetime.fromtimestamp(wall // 10**9, UTC)
+        .replace(microsecond=wall // 1000 % 10**6)
+        .isoformat("T", "microseconds")[:-6]
+        + "Z"
         for wall in (ns.astype(np.int64) + offset).tolist()
     ]
 
