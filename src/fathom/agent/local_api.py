@@ -70,7 +70,7 @@ class LocalApi:
             raise UsageError(
                 f"cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror or error}",
                 affects="the agent's metrics, health and local API",
-                do="end what uses the port, or choose another with api_port",
+                do="end what uses the port, or choose another with --listen",
             ) from error
         return self
 

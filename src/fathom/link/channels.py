@@ -62,14 +62,14 @@ def client_channel(settings: LinkClientSettings) -> grpc.aio.Channel:
         ("grpc.enable_http_proxy", 0 if is_loopback(host) else 1),
     ]
     if settings.link_tls:
-        roots = read_file(settings.link_ca_file, "--link-ca-file") if settings.link_ca_file else None
+        roots = read_file(settings.link_ca_file, "FATHOM_LINK_CA_FILE") if settings.link_ca_file else None
         credentials = grpc.ssl_channel_credentials(root_certificates=roots)
         return grpc.aio.secure_channel(join_address(host, port), credentials, options=options)
     if not is_loopback(host) and not settings.link_allow_plaintext:
         raise UsageError(
             f"the join token would travel unencrypted to {host}",
             affects="this agent does not connect",
-            do="turn on TLS (--link-tls), or allow it in a network that you trust (--link-allow-plaintext)",
+            do="set FATHOM_LINK_TLS=true, or in a network that you trust FATHOM_LINK_ALLOW_PLAINTEXT=true",
         )
     return grpc.aio.insecure_channel(join_address(host, port), options=options)
 
@@ -86,7 +86,7 @@ def client_metadata(settings: LinkClientSettings) -> tuple[tuple[str, str], ...]
     except (OSError, UnicodeDecodeError) as error:
         raise AuthenticationError(
             f"cannot read the join token from {settings.link_token_file}: {error}",
-            do="give the file that holds it by --link-token-file",
+            do="give the file that holds it by --join-token-file",
         ) from error
     if not token or not token.isprintable():
         raise AuthenticationError(f"{settings.link_token_file} holds no join token")
@@ -110,17 +110,19 @@ def bind(server: grpc.aio.Server, settings: LinkServerSettings) -> int:
     host, port = split_address(settings.link_listen)
     address = join_address(host, port)
     if bool(settings.link_cert_file) != bool(settings.link_key_file):
-        raise UsageError("a certificate and its key go together", do="give both --link-cert-file and --link-key-file")
+        raise UsageError(
+            "a certificate and its key go together", do="set both FATHOM_LINK_CERT_FILE and FATHOM_LINK_KEY_FILE"
+        )
     try:
         if settings.link_cert_file:
-            chain = read_file(settings.link_cert_file, "--link-cert-file")
-            key = read_file(settings.link_key_file, "--link-key-file")
+            chain = read_file(settings.link_cert_file, "FATHOM_LINK_CERT_FILE")
+            key = read_file(settings.link_key_file, "FATHOM_LINK_KEY_FILE")
             return server.add_secure_port(address, grpc.ssl_server_credentials([(key, chain)]))
         if not is_loopback(host) and not settings.link_allow_plaintext:
             raise UsageError(
                 f"agents would send their join tokens unencrypted to {host}",
                 affects="the link does not listen",
-                do="give --link-cert-file and --link-key-file, or allow it by --link-allow-plaintext",
+                do="set FATHOM_LINK_CERT_FILE and FATHOM_LINK_KEY_FILE, or FATHOM_LINK_ALLOW_PLAINTEXT=true",
             )
         return server.add_insecure_port(address)
     except (RuntimeError, ValueError) as error:

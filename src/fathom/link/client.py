@@ -266,8 +266,8 @@ async def _reason(call: grpc.aio.StreamStreamCall[bytes, bytes], error: Exceptio
         return AuthenticationError(
             f"the server refused the join token: {details}",
             affects="batches wait in the spool",
-            do="give the token of this server by --link-token-file",
+            do="give the token of this server by --join-token-file",
         )
     if code in _WRONG_SERVER:
-        return UsageError(f"the server does not speak this link: {details}", do="check --link-server and its version")
+        return UsageError(f"the server does not speak this link: {details}", do="check --server-link and its version")
     return ServerUnavailable(f"the server is not reachable: {details or code.name}")

@@ -70,7 +70,7 @@ class Spool:
             self.close()
             raise UsageError(
                 f"the spool directory {directory} is in use by another agent",
-                do="stop the other agent, or give this one its own --spool-dir",
+                do="stop the other agent, or give this one its own --data-dir",
             ) from error
 
     def __enter__(self) -> Self:

@@ -198,12 +198,12 @@ async def test_files_for_tls_that_are_not_there_are_told_at_start(
     make_server: Any, make_client: Any, tmp_path: Path
 ) -> None:
     client = make_client(1, link_tls=True, link_ca_file=str(tmp_path / "absent"))
-    with pytest.raises(UsageError, match="--link-ca-file"):
+    with pytest.raises(UsageError, match="FATHOM_LINK_CA_FILE"):
         await client.start()
     await client.close()
     with pytest.raises(UsageError, match="certificate and its key go together"):
         await make_server(Ledger(), link_cert_file="x").start()
-    with pytest.raises(UsageError, match="--link-cert-file"):
+    with pytest.raises(UsageError, match="FATHOM_LINK_CERT_FILE"):
         await make_server(Ledger(), link_cert_file=str(tmp_path / "a"), link_key_file=str(tmp_path / "b")).start()
 
 
