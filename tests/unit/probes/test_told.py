@@ -90,3 +90,14 @@ def test_deltas_add_up_to_the_last_total(looks: list[dict[int, int]]) -> None:
             most[socket] = max(most.get(socket, 0), look[socket])
         told.tell(rows)
     assert sums == most
+
+
+def test_what_is_not_alive_was_told_of_and_may_be_buried_later() -> None:
+    told = Told()
+    told.tell(_rows(s5=100, s6=1, s7=30))
+    alive = np.array([6], np.uint64)
+    assert told.absent(alive) == LossCount(0, 0, 130, 130)
+    assert told.bury(alive) == LossCount(0, 0, 0, 0)
+    assert told.absent(alive) == LossCount(0, 0, 130, 130)
+    assert told.bury(alive) == LossCount(0, 0, 130, 130)
+    assert told.absent(alive) == LossCount(0, 0, 0, 0)
