@@ -693,19 +693,22 @@ static PyObject *module_possible_cpus(PyObject *module, PyObject *unused)
 	return n < 0 ? fail(n, "possible CPUs") : PyLong_FromLong(n);
 }
 
-/* test_run(program, context, repeat) -> (return value, ns a run) */
+/* test_run(program, context, repeat, packet) -> (return value, ns a run) */
 static PyObject *module_test_run(PyObject *module, PyObject *args)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, options);
-	const char *context;
-	Py_ssize_t size;
+	Py_ssize_t context_size, packet_size = 0;
+	const char *context, *packet = NULL;
 	int program, repeat, err;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "iy#i", &program, &context, &size, &repeat))
+	if (!PyArg_ParseTuple(args, "iy#i|y#", &program, &context, &context_size, &repeat, &packet,
+			      &packet_size))
 		return NULL;
-	options.ctx_in = size ? context : NULL;
-	options.ctx_size_in = (uint32_t)size;
+	options.ctx_in = context_size ? context : NULL;
+	options.ctx_size_in = (uint32_t)context_size;
+	options.data_in = packet_size ? packet : NULL;
+	options.data_size_in = (uint32_t)packet_size;
 	options.repeat = repeat;
 	Py_BEGIN_ALLOW_THREADS;
 	err = bpf_prog_test_run_opts(program, &options);

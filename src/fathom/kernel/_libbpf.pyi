@@ -57,8 +57,8 @@ def read_map(fd: int, keys: Any, values: Any, key_size: int, value_size: int, de
 
 def ring(fd: int, size: int, /) -> Ring: ...
 def possible_cpus() -> int: ...
-def test_run(program: int, context: bytes, repeat: int, /) -> tuple[int, int]:
-    """BPF_PROG_TEST_RUN: (return value, nanoseconds a run)."""
+def test_run(program: int, context: bytes, repeat: int, packet: bytes = b"", /) -> tuple[int, int]:
+    """BPF_PROG_TEST_RUN on ``context`` or, for programs of the network, on ``packet``: (return value, ns a run)."""
 
 def misses(program: int, /) -> int:
     """How often the kernel left the program out because it ran already on that CPU (0 before Linux 5.12)."""
