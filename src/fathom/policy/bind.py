@@ -126,11 +126,8 @@ def _cells(compiled: Compiled, part: Column, sets: Column) -> tuple[Column, tupl
     column[is_mixed] = table.columns + part[is_mixed] * len(mixed) + several[position][is_mixed]
     if not mixed:
         return column, terms.packed()
-    total = table.columns + 3 * len(mixed)
     members = [np.array(sorted(item)) + part * table.count for part in range(3) for item in mixed]
-    must = [np.r_[row, [row[item].all() for item in members]] for row in terms.must]
-    may = [np.r_[row, [row[item].any() for item in members]] for row in terms.may]
-    return column, (BitMatrix(must, total), BitMatrix(may, total))
+    return column, terms.extended(members)
 
 
 @dataclass(frozen=True)
@@ -171,9 +168,8 @@ def port_columns(compiled: Compiled, resolved: Resolved) -> PortColumns:
     for here, given in made:
         plain.append(here)
         names.append(given)
-    extra = plain[table.count :]
-    must, may = ([np.r_[row, row[extra]] for row in half] for half in (terms.must, terms.may))
-    return PortColumns(cell, tuple(names), (BitMatrix(must, len(plain)), BitMatrix(may, len(plain))))
+    extra = [np.array([here]) for here in plain[table.count :]]
+    return PortColumns(cell, tuple(names), terms.extended(extra))
 
 
 def _named_ports(compiled: Compiled) -> tuple[Column, list[frozenset[tuple[int, str]]]]:

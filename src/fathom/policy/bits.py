@@ -16,15 +16,13 @@ Ints = NDArray[Any]
 
 
 class BitMatrix:
-    """``terms`` × ``columns`` bits, made from boolean rows."""
+    """``terms`` × ``columns`` bits, rows packed with the lowest bit first."""
 
     __slots__ = ("columns", "packed")
 
-    def __init__(self, rows: list[Bools], columns: int) -> None:
+    def __init__(self, packed: NDArray[np.uint8], columns: int) -> None:
         self.columns = columns
-        self.packed = np.zeros((len(rows), (columns + 7) // 8), np.uint8)
-        for number, row in enumerate(rows):
-            self.packed[number] = np.packbits(row, bitorder="little")
+        self.packed = packed
 
     def __len__(self) -> int:
         return len(self.packed)
@@ -56,26 +54,46 @@ def _mask(columns: Ints) -> NDArray[np.uint8]:
 
 
 class Terms:
-    """Distinct pairs of boolean rows (must, may), numbered, before they are packed."""
+    """Distinct pairs of boolean rows (must, may), numbered; kept packed, since most are never looked at again."""
 
-    __slots__ = ("_numbers", "columns", "may", "must")
+    __slots__ = ("_numbers", "_rows", "columns")
 
     def __init__(self, columns: int) -> None:
         self.columns = columns
-        self.must: list[Bools] = []
-        self.may: list[Bools] = []
+        self._rows: tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]] = ([], [])
         self._numbers: dict[tuple[bytes, bytes], int] = {}
 
     def number(self, must: Bools, may: Bools) -> int:
         """The number of this pair, made if need be."""
-        key = (np.packbits(must).tobytes(), np.packbits(may).tobytes())
+        pair = np.packbits(must, bitorder="little"), np.packbits(may, bitorder="little")
+        key = (pair[0].tobytes(), pair[1].tobytes())
         found = self._numbers.get(key)
         if found is None:
-            found = self._numbers[key] = len(self.must)
-            self.must.append(must)
-            self.may.append(may)
+            found = self._numbers[key] = len(self._rows[0])
+            for rows, packed in zip(self._rows, pair, strict=True):
+                rows.append(packed)
         return found
 
     def packed(self) -> tuple[BitMatrix, BitMatrix]:
         """(must, may)."""
-        return BitMatrix(self.must, self.columns), BitMatrix(self.may, self.columns)
+        width = (self.columns + 7) // 8
+        must, may = (np.array(rows, np.uint8).reshape(-1, width) for rows in self._rows)
+        return BitMatrix(must, self.columns), BitMatrix(may, self.columns)
+
+    def extended(self, columns: list[NDArray[np.int64]]) -> tuple[BitMatrix, BitMatrix]:
+        """(must, may) with a further column for each set of columns: must where all of them are, may where one is."""
+        total = self.columns + len(columns)
+        found: list[BitMatrix] = []
+        for matrix, join in zip(self.packed(), (np.all, np.any), strict=True):
+            packed = np.zeros((len(matrix), (total + 7) // 8), np.uint8)
+            for number in range(len(matrix)):
+                row = matrix.row(number)
+                added = np.array([join(row[item]) for item in columns], bool)
+                packed[number] = np.packbits(np.concatenate([row, added]), bitorder="little")
+            found.append(BitMatrix(packed, total))
+        return found[0], found[1]
+
+    @property
+    def possible(self) -> Bools:
+        """For each term, whether it may match any column."""
+        return np.array([bool(row.any()) for row in self._rows[1]], bool)

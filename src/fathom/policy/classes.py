@@ -39,7 +39,7 @@ class Classes:
         self.count = self.first_pod + self.pod_count
         self.profile_column = self.profile_class + self.first_pod
         self.profile_column[0] = NOBODY
-        self._memory: dict[Selector, Pair] = {}
+        self._memory: dict[Selector, NDArray[np.uint8]] = {}
 
     # -- nodes
 
@@ -136,8 +136,11 @@ class Classes:
                 sure, possible = self._requirement(requirement)
                 must &= sure
                 may &= possible
-            found = self._memory[selector] = (self._widen(must, False), self._widen(may, True))
-        return found
+            pair = self._widen(must, False), self._widen(may, True)
+            self._memory[selector] = np.packbits(pair, axis=1)
+            return pair
+        must, may = np.unpackbits(found, axis=1, count=self.count).view(np.bool_)
+        return must, may
 
     def _widen(self, pods: Bools, nobody: bool) -> Bools:
         whole = np.zeros(self.count, bool)

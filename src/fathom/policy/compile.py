@@ -323,13 +323,13 @@ class _Builder:
         if not relevant:
             return (), group_of
         packed, first, inverse = self._partition(relevant, columns)
+        by_column = np.ascontiguousarray(packed.T)
         groups: list[Group] = []
         for position in first.tolist():
-            bits = packed[:, position >> 3] >> (position & 7) & 1
+            bits = by_column[position >> 3] >> (position & 7) & 1
             members = [
-                Member(number, bool(bits[2 * at]), numbers[number])
-                for at, number in enumerate(relevant)
-                if bits[2 * at + 1]
+                Member(relevant[at], bool(bits[2 * at]), numbers[relevant[at]])
+                for at in np.flatnonzero(bits[1::2]).tolist()
             ]
             groups.append(self._group(direction, members, rules))
         group_of[columns] = inverse

@@ -92,7 +92,10 @@ class Index:
         for space in records.namespaces:
             self.spaces[space.name].append(space)
         self._labels: dict[int, tuple[tuple[str, str], ...]] = {}
+        self._unknown: dict[str, int] = {}
         self.presences = self._presences()
+        for pod in records.pods:
+            self.unknown_pod(pod.namespace)
         self.by_pod, self.by_workload = self._names()
         self.holders = self._holders()
         self.pod_blocks = _blocks(item for node in records.nodes for item in node.pod_blocks)
@@ -194,9 +197,12 @@ class Index:
 
     def unknown_pod(self, namespace: str) -> int:
         """The profile of a pod that is not in the inventory, in a namespace that may be."""
-        space = self.spaces.get(namespace)
-        labels = self._space_labels(space[-1]) if space else None
-        return self.profiles.number(Profile(namespace, labels, None))
+        found = self._unknown.get(namespace)
+        if found is None:
+            space = self.spaces.get(namespace)
+            labels = self._space_labels(space[-1]) if space else None
+            found = self._unknown[namespace] = self.profiles.number(Profile(namespace, labels, None))
+        return found
 
     def in_pod_blocks(self, one: Address) -> bool:
         """Whether the address lies in the pods' blocks of some node."""

@@ -37,7 +37,7 @@ class Matcher:
         self.unsure_cell = uncertain(bound.cell_terms)
         self.unsure_port = uncertain(bound.port_terms)
         self.open_port = np.array([isinstance(names, int) for names in bound.port_names], bool)
-        self.has_cells = np.array([bool(row.any()) for row in compiled.cell_terms.may], bool)
+        self.has_cells = compiled.cell_terms.possible
         self._port_rows: dict[tuple[frozenset[tuple[int, str]], bool], Bools] = {}
         self._name_rows: dict[tuple[tuple[NamePattern, ...], frozenset[NamePattern] | None], Bools] = {}
 
