@@ -57,7 +57,7 @@ def read_map(fd: int, keys: Any, values: Any, key_size: int, value_size: int, de
 
 def ring(fd: int, size: int, /) -> Ring: ...
 def possible_cpus() -> int: ...
-def test_run(program: int, context: bytes, repeat: int, packet: bytes = b"", /) -> tuple[int, int]:
+def test_run(program: int, context: bytes, repeat: int, packet: bytes = b"", /) -> tuple[int, int]:  # noqa: PT028
     """BPF_PROG_TEST_RUN on ``context`` or, for programs of the network, on ``packet``: (return value, ns a run)."""
 
 def misses(program: int, /) -> int:
