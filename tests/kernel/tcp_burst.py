@@ -2,7 +2,8 @@
 
 Run as ``python tcp_burst.py sequential|together|refused COUNT BYTES [--cgroup DIRECTORY] [--address A]``.
 ``sequential`` opens, asks, answers a third, closes, one after the other; ``together`` opens all, then asks, then closes
-all. Prints one JSON object: the server's port, connections made, and what all sends and all recvs returned, in bytes, over both ends.
+all. Prints one JSON object: the server's port, connections made, and what all sends and all recvs returned, in bytes,
+over both ends.
 """
 
 from __future__ import annotations
