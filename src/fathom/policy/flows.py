@@ -264,9 +264,10 @@ def _peer(edge: Edge) -> tuple[str, str]:
     """(the peer as an endpoint, its DNS name): the address where it is known, unless a workload is named."""
     if not edge.peer_address or edge.peer == edge.peer_address:
         return edge.peer, ""
-    if edge.peer.count("/") in (1, 2):
+    parts = edge.peer.split("/")
+    if len(parts) in (2, 3) and parts[0] not in HOST_KINDS:
         return edge.peer, ""
-    return edge.peer_address, edge.peer if "/" not in edge.peer else ""
+    return edge.peer_address, edge.peer if len(parts) == 1 else ""
 
 
 def _other_protocol(word: str) -> int:

@@ -63,6 +63,7 @@ def test_edges_become_flows_from_the_side_that_opened() -> None:
         edge("egress", "api.example.com", "93.184.216.34"),
         edge("unknown", "10.0.0.9", "10.0.0.9", port=0),
         edge("egress", "10.0.0.9", "10.0.0.9", kind="unit", verdict="failed", reason="refused"),
+        edge("egress", "unit/nginx.service", "192.168.0.7"),
     ]
     found = from_edges(Seen(item, 2, 10, 20) for item in items)
     told = [found.to_dict(n) for n in range(len(found))]
@@ -72,6 +73,7 @@ def test_edges_become_flows_from_the_side_that_opened() -> None:
         ("shop/Deployment/web", "93.184.216.34"),
         ("shop/Deployment/web", "10.0.0.9"),
         ("Node/n1", "10.0.0.9"),
+        ("shop/Deployment/web", "192.168.0.7"),
     ]
     assert told[1]["src_address"] == "10.0.0.8"
     assert told[2]["name"] == "api.example.com"
