@@ -12,6 +12,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch" 2> /dev/null || sudo -n rm -rf "$scratch"' EXIT
 mkdir "$scratch/user" "$scratch/root"
+# As open as /tmp itself: some tests of root's become another user.
+chmod 711 "$scratch"
+chmod 1777 "$scratch/user" "$scratch/root"
 failed=0
 
 all=

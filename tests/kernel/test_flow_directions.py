@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,9 +24,12 @@ def path(cgroup: Cgroup) -> Path:
     return cgroup("flow")[0]
 
 
-@pytest.fixture
-def flows(path: Path) -> Iterator[Flows]:
-    with FlowProbe(ProbeSettings(), path) as probe:
+@pytest.fixture(scope="module")
+def flows(require: Callable[[str, str], None]) -> Iterator[Flows]:
+    """One probe for all: each test looks at its own sockets."""
+    if os.geteuid() != 0:
+        require("root", "this test loads programs into the kernel and needs root")
+    with FlowProbe.open(ProbeSettings()) as probe:
         yield Flows(probe)
 
 
