@@ -175,4 +175,4 @@ def test_times_are_of_the_first_and_the_last_packet(flows: Flows) -> None:
     observed = flows.probe.observe(flows.told[flows.told["socket"] == row["socket"]])
     assert observed["time"].tolist() == [row["time"]]
     assert observed["connections"].tolist() == [0]
-    assert observed["latency"].tolist() == [-1]
+    assert observed["latency_count"].tolist() == [0]

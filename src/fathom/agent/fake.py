@@ -99,8 +99,10 @@ class FakeProbe:
 
 def observation(count: int = 1, *, local: str = "10.0.0.1", remote: str = "10.0.0.2", **columns: Any) -> Rows:
     """``count`` equal rows of dtype ``OBSERVATION``: an opened egress TCP connection to port 443, or as ``columns``
-    say; ``latency`` is -1 (not measured) unless given."""
+    say; ``latency`` (ns, scalar or one for each) is that of one handshake a row."""
     rows = np.zeros(count, OBSERVATION)
+    if "latency" in columns:
+        set_latency(rows, columns.pop("latency"))
     defaults = {
         "cgroup": 1,
         "protocol": 6,
@@ -109,13 +111,20 @@ def observation(count: int = 1, *, local: str = "10.0.0.1", remote: str = "10.0.
         "connections": 1,
         "local_port": 40_000,
         "remote_port": 443,
-        "latency": -1,
         "family": 6 if ":" in remote else 4,
     }
     for name, value in {**defaults, **columns}.items():
         rows[name] = value
     rows["local"], rows["remote"] = _packed(local), _packed(remote)
     return rows
+
+
+def set_latency(rows: Rows, latency: npt.ArrayLike) -> None:
+    """Give each of ``rows`` one handshake of ``latency`` ns; none where it is below 0."""
+    measured = np.asarray(latency, np.int64)
+    rows["latency_count"] = measured >= 0
+    for name in ("latency_sum", "latency_min", "latency_max"):
+        rows[name] = np.maximum(measured, 0)
 
 
 def _packed(address: str) -> np.void:

@@ -13,7 +13,7 @@ import sys
 #: mallopt(3): numbers from malloc.h.
 _M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
 #: Modules that are hidden: importing them fails, and their importers go on without (asyncio, hashlib, hmac do).
-HIDDEN = ("ssl", "_hashlib")
+HIDDEN = ("ssl", "_ssl", "_hashlib")
 
 
 def settle() -> None:

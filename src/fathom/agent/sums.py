@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from fathom.events.edges import FACT
 from fathom.events.latency import BUCKETS, bucket_of
+from fathom.events.rows import take
 from fathom.identity.slots import I32
 
 I64 = npt.NDArray[np.int64]
@@ -51,17 +52,17 @@ class Sums:
             column = np.ascontiguousarray(rows[name])
             if column.any():
                 np.add.at(self.counters[name], at, column)
-        latency = np.ascontiguousarray(rows["latency"])
-        measured = np.flatnonzero(latency >= 0)
+        measured = np.flatnonzero(rows["latency_count"])
         if measured.size:
-            self._add_latency(at[measured], latency[measured])
+            self._add_latency(at[measured], take(rows, measured))
 
-    def _add_latency(self, at: npt.NDArray[np.intp], latency: I64) -> None:
-        np.add.at(self.latency_count, at, 1)
-        np.add.at(self.latency_sum, at, latency)
-        np.maximum.at(self.latency_max, at, latency)
-        np.minimum.at(self._latency_min, at, latency)
-        np.add.at(self._histogram, at * BUCKETS + bucket_of(latency), 1)
+    def _add_latency(self, at: npt.NDArray[np.intp], rows: npt.NDArray[np.void]) -> None:
+        count, most = np.ascontiguousarray(rows["latency_count"]), np.ascontiguousarray(rows["latency_max"])
+        np.add.at(self.latency_count, at, count)
+        np.add.at(self.latency_sum, at, np.ascontiguousarray(rows["latency_sum"]))
+        np.maximum.at(self.latency_max, at, most)
+        np.minimum.at(self._latency_min, at, np.ascontiguousarray(rows["latency_min"]))
+        np.add.at(self._histogram, at * BUCKETS + bucket_of(most), count)
 
     def numbers(self) -> npt.NDArray[np.intp]:
         """The numbers of the edges that count in this bucket."""

@@ -111,8 +111,8 @@ class Turns:
         if aggregates:
             self._again(watched.name, full, now)
         self._events.publish(records, watched.name, now)
-        for rows in watched.observations(records):
-            self._count(watched.name, rows, now, latest if aggregates else now.wall_ns)
+        for part in [records] if aggregates else self.reducer.apart(records, self.wall.offset_ns):
+            self._count(watched.name, watched.observations(part), now, latest if aggregates else now.wall_ns)
 
     def _again(self, probe: str, full: float, now: Clock) -> None:
         """Read a map that was getting full sooner the next time, and one that was not later again."""

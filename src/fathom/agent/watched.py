@@ -6,7 +6,6 @@ A probe that fails does not stop the others; it is not read again, and status sa
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 Records = npt.NDArray[np.void]
-#: Rows that are worked on together.
-PIECE = 8_192
 
 
 class Watched:
@@ -65,10 +62,9 @@ class Watched:
         self.recent.add(records)
         return records
 
-    def observations(self, records: Records) -> Iterator[Records]:
-        """What ``records`` mean (dtype ``OBSERVATION``), in pieces that stay in the processor's cache."""
-        for start in range(0, records.size, PIECE):
-            yield self.probe.observe(records[start : start + PIECE])
+    def observations(self, records: Records) -> Records:
+        """What ``records``, all of one interval, mean (dtype ``OBSERVATION``)."""
+        return self.probe.observe(records)
 
     def snapshot(self) -> Records:
         """What open connections carried since they were last told (dtype ``OBSERVATION``)."""

@@ -61,9 +61,9 @@ def command(data_dir: Path, listen: str | None, config: Path | None, **flags: An
     capabilities at the start. It dials the server and never listens for it. SIGTERM ends it: the open interval is sent
     first.
     """
-    from fathom.cli.thrift import spare
+    from fathom.agent.frugal import settle
 
-    spare()
+    settle()
     from fathom.cli.premises import require_extension
     from fathom.cli.running import log_to_stderr
 
@@ -148,6 +148,7 @@ def _open(settings: ProbeSettings, stack: ExitStack) -> tuple[list[Probe], dict[
 
     Raises the first refusal if there is no other.
     """
+    from fathom.agent.frugal import give_back
     from fathom.probes.flow import FlowProbe
     from fathom.probes.tcp import TcpProbe
 
@@ -165,4 +166,5 @@ def _open(settings: ProbeSettings, stack: ExitStack) -> tuple[list[Probe], dict[
             errors.append(error)
     if not opened:
         raise errors[0]
+    give_back()  # loading takes 11 MiB for a moment
     return opened, refused

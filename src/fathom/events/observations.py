@@ -55,8 +55,10 @@ class OwnerSource(IntEnum):
 
 
 #: One row. ``time`` CLOCK_MONOTONIC ns. ``local`` and ``remote`` are 16 bytes: IPv6, or IPv4 as ``::ffff:a.b.c.d``
-#: (``family`` 4 or 6 says which it is for a person). ``protocol`` is the IP protocol number. ``latency`` is -1 where
-#: none was measured. Counters are deltas: rows add up.
+#: (``family`` 4 or 6 says which it is for a person). ``protocol`` is the IP protocol number. ``latency_*`` are of
+#: ``latency_count`` handshakes, ns, all in one bucket of ``fathom.events.latency``. Counters are deltas: rows add up.
+#: A row may stand for many things that count alike; columns in which those differ (``time``, a client's port,
+#: ``local``) are then those of the first.
 OBSERVATION = np.dtype(
     [
         ("time", "<i8"),
@@ -81,7 +83,10 @@ OBSERVATION = np.dtype(
         ("packets_sent", "<i8"),
         ("packets_received", "<i8"),
         ("retransmits", "<i8"),
-        ("latency", "<i8"),
+        ("latency_count", "<i8"),
+        ("latency_sum", "<i8"),
+        ("latency_min", "<i8"),
+        ("latency_max", "<i8"),
     ],
     align=True,  # numpy is several times slower on words that lie askew
 )

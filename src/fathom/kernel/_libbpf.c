@@ -565,15 +565,29 @@ static void ring_copy(const Ring *ring, char *to, uint64_t position, size_t size
 	}
 }
 
+/* used() -> bytes that were produced and not consumed */
+static PyObject *ring_used(PyObject *self, PyObject *unused)
+{
+	Ring *ring = (Ring *)self;
+
+	(void)unused;
+	if (!ring->consumer) {
+		PyErr_SetString(PyExc_ValueError, "the ring is closed");
+		return NULL;
+	}
+	return PyLong_FromUnsignedLongLong(__atomic_load_n(ring->producer, __ATOMIC_ACQUIRE) -
+					   *ring->consumer);
+}
+
 /*
- * drain(buffer, record_size) -> (records, bytes that were used): copies the payload of every record
- * that was committed when the call began, up to what the buffer holds. One look at the producer's
- * position: chasing it costs a core.
+ * drain(buffer, record_size) -> records: copies the payload of every record that was committed when
+ * the call began, up to what the buffer holds. One look at the producer's position: chasing it
+ * costs a core.
  */
 static PyObject *ring_drain(PyObject *self, PyObject *args)
 {
 	Ring *ring = (Ring *)self;
-	uint64_t at, end, used, mask = ring->size - 1;
+	uint64_t at, end, mask = ring->size - 1;
 	Py_ssize_t record_size, count = 0, room;
 	int strange = 0;
 	Py_buffer out;
@@ -590,7 +604,6 @@ static PyObject *ring_drain(PyObject *self, PyObject *args)
 	Py_BEGIN_ALLOW_THREADS;
 	at = *ring->consumer; /* ours alone */
 	end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
-	used = end - at;
 	while (at < end) {
 		uint32_t *header = (uint32_t *)(ring->data + (at & mask));
 		uint32_t word = __atomic_load_n(header, __ATOMIC_ACQUIRE);
@@ -618,7 +631,7 @@ static PyObject *ring_drain(PyObject *self, PyObject *args)
 		PyErr_SetString(PyExc_ValueError, "the ring holds a record of another size");
 		return NULL;
 	}
-	return Py_BuildValue("nK", count, (unsigned long long)used);
+	return PyLong_FromSsize_t(count);
 }
 
 static PyObject *ring_close(PyObject *self, PyObject *unused)
@@ -629,6 +642,7 @@ static PyObject *ring_close(PyObject *self, PyObject *unused)
 }
 
 static PyMethodDef ring_methods[] = {
+    {"used", ring_used, METH_NOARGS, NULL},
     {"drain", ring_drain, METH_VARARGS, NULL},
     {"close", ring_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

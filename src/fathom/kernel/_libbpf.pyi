@@ -32,8 +32,10 @@ class Object:
 class Ring:
     """A ring buffer's mapping."""
 
-    def drain(self, buffer: Any, record_size: int, /) -> tuple[int, int]:
-        """Copy what was committed when the call began into a writable buffer: (records, bytes of the ring in use).
+    def used(self) -> int:
+        """Bytes of the ring in use. Raises ValueError if it is closed."""
+    def drain(self, buffer: Any, record_size: int, /) -> int:
+        """Copy what was committed when the call began into a writable buffer, as far as it fits: how many records.
 
         Raises ValueError if the ring is closed or holds a record of another size.
         """

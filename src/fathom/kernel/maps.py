@@ -28,7 +28,7 @@ class Map:
         self._cpus = _libbpf.possible_cpus() if per_cpu else 1
         # The kernel rounds each CPU's value up to 8 bytes.
         self._stride = (value.itemsize + 7) // 8 * 8 if per_cpu else value.itemsize
-        self._buffers: tuple[bytearray, bytearray] | None = None
+        self._buffers: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None = None
 
     def read(self, *, delete: bool = False) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """All entries: keys of shape (n,), values of shape (n,) or, of a per-CPU map, (n, CPUs). Copies.
@@ -38,14 +38,18 @@ class Map:
         """
         whole = self._stride * self._cpus
         if self._buffers is None:
-            self._buffers = bytearray(self.entries * self._key.itemsize), bytearray(self.entries * whole)
+            # Not set to 0: memory that was never written is not resident.
+            self._buffers = (
+                np.empty(self.entries * self._key.itemsize, np.uint8),
+                np.empty(self.entries * whole, np.uint8),
+            )
         keys, values = self._buffers
         try:
             count = _libbpf.read_map(self.fd, keys, values, self._key.itemsize, whole, delete)
         except OSError as error:
             raise KernelError(f"cannot read map {self.name}: {error.strerror}", errno=error.errno or 0) from error
-        found = np.frombuffer(keys, self._key, count).copy()
-        return found, self._values(np.frombuffer(values, np.uint8, count * whole).copy(), count)
+        found = keys[: count * self._key.itemsize].copy().view(self._key)
+        return found, self._values(values[: count * whole].copy(), count)
 
     def lookup(self, key: bytes) -> npt.NDArray[Any] | None:
         """The value (or its per-CPU row) at ``key``, None where there is none. Raises KernelError if refused."""

@@ -23,6 +23,8 @@ from fathom.kernel.maps import Map
 
 #: BPF_MAP_TYPE_* of include/uapi/linux/bpf.h
 _PER_CPU = frozenset((5, 6, 10, 21))
+#: Before each record of a ring: BPF_RINGBUF_HDR_SZ of include/uapi/linux/bpf.h.
+_HEADER = 8
 FOLDER = Path(_libbpf.__file__).with_name("objects")
 
 
@@ -202,13 +204,13 @@ class Ring:
 
     def drain(self) -> tuple[np.ndarray[Any, np.dtype[Any]], float]:
         """What was committed when the call began: an owned array of records, and how full the ring was (0..1)."""
-        # Straight into the array that is given away. Bytes are copied, never records: numpy would go field by field.
-        buffer = np.empty(self.size, np.uint8)
-        count, used = self._ring.drain(buffer, self.record.itemsize)
-        octets = buffer[: count * self.record.itemsize]
-        if octets.size < self.size // 4:
-            octets = octets.copy()  # a few records must not hold a whole ring's memory
-        return octets.view(self.record), used / self.size
+        # Straight into the array that is given away, which is no larger than what is there: fresh memory costs more
+        # than the copy.
+        used = self._ring.used()
+        room = used // (self.record.itemsize + _HEADER) + 1 if used else 0
+        buffer = np.empty(room * self.record.itemsize, np.uint8)
+        count = self._ring.drain(buffer, self.record.itemsize)
+        return buffer[: count * self.record.itemsize].view(self.record), used / self.size
 
     def close(self) -> None:
         """Unmap it."""

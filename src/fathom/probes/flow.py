@@ -148,7 +148,6 @@ class FlowProbe:
         for name in (*_SAME, "local_port", "remote_port", *_SUMMED):
             rows[name] = records[name]
         rows["verdict"] = Verdict.FORWARDED
-        rows["latency"] = -1
         return rows
 
     def snapshot(self) -> Records:

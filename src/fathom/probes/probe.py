@@ -49,7 +49,7 @@ class Probe(Protocol):
         ...
 
     def observe(self, records: Records) -> Records:
-        """What ``records`` mean, as rows of ``OBSERVATION``; not every record is one."""
+        """What ``records`` mean, as rows of ``OBSERVATION``: a row may stand for many, and not every record counts."""
         ...
 
     def snapshot(self) -> Records:

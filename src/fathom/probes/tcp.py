@@ -7,6 +7,7 @@ only once its owner is known.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Self
 
@@ -14,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fathom.events.observations import OBSERVATION, Direction, Verdict, words
-from fathom.events.rows import take
+from fathom.events.rows import joined, take
+from fathom.kernel.fold import Fold, Folded
 from fathom.kernel.objects import Object, Spec
 from fathom.probes.probe import LossCount, Records, loss_of
 from fathom.probes.settings import ProbeSettings
@@ -27,6 +29,20 @@ _TCP = 6
 _LOST = {"ring_full": "tcp_events_refused", "map_full": "tcp_sockets_refused", "unseen": "tcp_unseen_refused"}
 _SHARED = ("tcp_sockets", "tcp_listeners", "tcp_listeners_refused", "tcp_overflowed")
 _TO = words(OBSERVATION)
+#: Columns that tell events apart: whose it is and with whom, what happened, and the server's port, which is at the
+#: other end of an egress and at this end of an ingress. By the number of the direction.
+_WHO = ("cgroup", "netns", "pid", "comm", "owner_source", "remote", "family", "kind", "reason", "before")
+_APART = (_WHO, (*_WHO, "remote_port"), (*_WHO, "local_port"))
+#: How many records are folded at once.
+_MOST = 8_192
+
+
+Counts = npt.NDArray[np.int64]
+
+
+def fold_of(record: np.dtype[np.void]) -> Fold:
+    """What makes events of ``record`` (``struct tcp_event``) count alike."""
+    return Fold(record, selector="direction", apart=_APART, summed=COUNTERS, latency="latency", most=_MOST)
 
 
 class TcpProbe:
@@ -58,6 +74,7 @@ class TcpProbe:
         refused, word = btf.struct("refused").dtype, np.dtype("<u4")
         self._lost = {reason: self._object.map(name, word, refused) for reason, name in _LOST.items()}
         self._refusals = self._object.map("tcp_refusals", btf.struct("tcp_refusal").dtype, refused)
+        self._fold = fold_of(self.record)
         self._ring = self._object.ring("tcp_events", self.record)
         self._stack.callback(self._ring.close)
         for program in PROGRAMS:
@@ -91,7 +108,7 @@ class TcpProbe:
         Call ``drain`` and ``observe`` first. Raises KernelError.
         """
         rows = self.rows()
-        observations = self._observe(rows)
+        observations = self._observe(self._fold.singly(rows), self._told.deltas(rows))
         self._told.tell(rows)
         if self._told.missing(rows["socket"]):
             self._told_of_lost += self._told.bury(self._tracked())
@@ -107,39 +124,49 @@ class TcpProbe:
     def observe(self, records: Records) -> Records:
         """Rows of ``OBSERVATION``: opened and failed connections, and what closed ones carried since last told.
 
-        An accepted connection is no row yet when it is established: its owner is not known.
+        One row for all records that count alike. An accepted connection is none yet when it is established: its owner
+        is not known.
         """
-        accepted_only = (records["kind"] == ESTABLISHED) & (records["direction"] == Direction.INGRESS)
-        observations = self._observe(take(records, ~accepted_only) if accepted_only.any() else records)
-        if len(self._told):
-            self._told.forget(records["socket"][records["kind"] == CLOSED])
-        return observations
+        parts: list[Records] = []
+        told = self._told.known(records["socket"])
+        if told.any():
+            alone = take(records, told)
+            parts.append(self._observe(self._fold.singly(alone), self._told.deltas(alone)))
+            self._told.forget(alone["socket"][alone["kind"] == CLOSED])
+            records = take(records, ~told)
+        for start in range(0, len(records), _MOST):
+            folded = self._fold(records[start : start + _MOST])
+            parts.append(self._observe(folded, (folded.sums, np.zeros(len(folded.rows), np.bool_))))
+        return parts[0] if len(parts) == 1 else joined(parts, OBSERVATION)
 
-    def _observe(self, records: Records) -> Records:
+    def _observe(self, folded: Folded, carried: tuple[Mapping[str, Counts], npt.NDArray[np.bool_]]) -> Records:
+        """``carried``: what each group adds by counter, and whether its connections were counted before."""
+        records, (deltas, counted) = folded.rows, carried
         rows = np.zeros(len(records), OBSERVATION)
         here, there = rows.view(_TO), records.view(words(records.dtype))
         for name in _TO.names or ():
             here[name] = there[name]
         kind, direction = np.ascontiguousarray(records["kind"]), np.ascontiguousarray(records["direction"])
         established, failed = kind == ESTABLISHED, kind == FAILED
-        deltas, counted = self._told.deltas(records)
         # An accepted connection counts when its owner is known: at its close, or in a snapshot.
-        accepted = (direction == Direction.INGRESS) & ~(established | failed | counted) & (records["before"] == 0)
+        ingress = direction == Direction.INGRESS
+        accepted = ingress & ~(established | failed | counted) & (records["before"] == 0)
         opened = established | accepted
         rows["protocol"] = _TCP
         rows["direction"] = direction
         rows["verdict"] = np.where(failed, np.uint8(Verdict.FAILED), np.uint8(Verdict.FORWARDED))
-        rows["connections"] = opened
-        latency = records["latency"].astype(np.int64)
-        latency[~opened | (latency <= 0)] = -1
-        rows["latency"] = latency
+        rows["connections"] = opened * folded.count
+        measured = opened & (folded.latency_max > 0)
+        rows["latency_count"] = measured * folded.count
+        rows["latency_sum"] = measured * folded.latency_sum
+        rows["latency_min"] = measured * folded.latency_min
+        rows["latency_max"] = measured * folded.latency_max
         if failed.any():
             rows["reason"] = np.where(failed, records["reason"], np.uint8(0))
-            rows["failures"] = failed
-        carried = None if not established.any() else ~established
+            rows["failures"] = failed * folded.count
         for name in COUNTERS:
-            rows[name] = deltas[name] if carried is None else deltas[name] * carried
-        return rows
+            rows[name] = deltas[name] * ~established
+        return take(rows, ~(established & ingress)) if (established & ingress).any() else rows
 
     def losses(self) -> dict[str, LossCount]:
         """Events that never arrived, with the bytes that their connections carried and that nobody was told of.

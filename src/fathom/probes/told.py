@@ -32,16 +32,23 @@ class Told:
         """
         deltas: Deltas = {name: records[name].astype(np.int64) for name in COUNTERS}
         counted = np.zeros(len(records), np.bool_)
-        if not len(self):
+        old = np.flatnonzero(self.known(records["socket"]))
+        if not len(old):
             return deltas, counted
-        # A socket's number grows with time: nearly all that close are younger than the youngest in the table.
-        old = np.flatnonzero(records["socket"] <= self._rows["socket"][-1])
-        at, known = self._find(records["socket"][old])
-        old, at = old[known], at[known]
+        at, _ = self._find(records["socket"][old])
         for name in COUNTERS:
             deltas[name][old] = np.maximum(deltas[name][old] - self._rows[name][at], 0)
         counted[old] = self._rows["counted"][at]
         return deltas, counted
+
+    def known(self, sockets: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        """Which of ``sockets`` are in the table."""
+        found = np.zeros(len(sockets), np.bool_)
+        if len(self):
+            # A socket's number grows with time: nearly all that close are younger than the youngest in the table.
+            old = np.flatnonzero(sockets <= self._rows["socket"][-1])
+            found[old] = self._find(sockets[old])[1]
+        return found
 
     def tell(self, records: Records) -> None:
         """The totals of ``records`` (no socket twice) are told now, and their connections counted."""

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fathom.agent.fake import observation
+from fathom.agent.fake import observation, set_latency
 from fathom.agent.sums import COUNTERS
 from fathom.events.edges import FACT, SUMMED, Workload
 from fathom.events.latency import BOUNDS_NS, BUCKETS, bucket_of
@@ -30,10 +30,11 @@ ROW = st.tuples(
 
 def rows_of(drawn: list[tuple[int, ...]]) -> np.ndarray:
     rows = observation(len(drawn))
-    for row, (who, peer, direction, port, time, latency, size) in zip(rows, drawn, strict=True):
+    for row, (who, peer, direction, port, time, _, size) in zip(rows, drawn, strict=True):
         row["remote"] = np.void(bytes(10) + b"\xff\xff" + bytes([10, 0, 0, peer]))
         row["direction"], row["remote_port"], row["local_port"] = direction, port, port
-        row["pid"], row["time"], row["latency"], row["bytes_sent"] = who, time, latency, size
+        row["pid"], row["time"], row["bytes_sent"] = who, time, size
+    set_latency(rows, [latency for *_, latency, _ in drawn])
     return rows
 
 

@@ -6,7 +6,7 @@ import sys
 
 def test_the_agents_process_never_loads_openssl() -> None:
     program = (
-        "from fathom.cli.thrift import spare\nspare()\n"
+        "from fathom.agent.frugal import settle\nsettle()\n"
         "import asyncio, hashlib, hmac, secrets\n"
         "import fathom.agent.agent, fathom.agent.local_api, fathom.link.client\n"
         "assert hashlib.blake2b(b'x').digest() and hmac.new(b'k', b'x', 'sha256').digest()\n"
@@ -20,7 +20,7 @@ def test_the_agents_process_never_loads_openssl() -> None:
 
 def test_what_is_loaded_already_stays() -> None:
     program = (
-        "import ssl\nfrom fathom.cli.thrift import spare\nspare()\nimport ssl\nassert ssl.create_default_context()"
+        "import ssl\nfrom fathom.agent.frugal import settle\nsettle()\nimport ssl\nassert ssl.create_default_context()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
