@@ -9,12 +9,13 @@ from benchmarks.load.generator import Generator
 from benchmarks.product import Product
 from benchmarks.report import Row
 
-RATES = ((100_000, 20, 3.0, 0.0), (1_000_000, 20, 15.0, 0.1))
+#: Events a second, for so many seconds; bars: per cent of a core, per cent of events lost, resident MiB (0: none).
+RATES = ((100_000, 60, 3.0, 0.0, 64), (1_000_000, 20, 15.0, 0.1, 0))
 
 
 def run() -> list[Row]:
     rows = []
-    for rate, seconds, bar, loss_bar in RATES:
+    for rate, seconds, bar, loss_bar, memory_bar in RATES:
         with Product(interval_s=10) as product:
             ring = product.ring_fd()
             with Generator(ring) as generator:
@@ -26,7 +27,7 @@ def run() -> list[Row]:
                 lost = generator.refused
             os.close(ring)
             time.sleep(12)
-            window = product.get("/api/v1/edges?since=5m&port=443&limit=1000")
+            window = product.get("/api/v1/edges?since=5m&port=443&peer=10.0.0.0/16&limit=1000")
             stored = sum(edge["bytes_sent"] for edge in window["items"]) // 1000
         cpu = 100 * (after.cpu_s - before.cpu_s) / wall
         share = 100 * lost / made
@@ -35,8 +36,8 @@ def run() -> list[Row]:
             Row(
                 f"{made / wall:,.0f} events/s for {wall:.0f} s, ring to store",
                 f"{cpu:.1f} % of a core, {lost} lost, {after.rss_mib:.0f} MiB",
-                f"≤ {bar:g} %, {'0 lost' if not loss_bar else f'< {loss_bar} % lost'}, ≤ 64 MiB",
-                cpu <= bar and share <= loss_bar and after.rss_mib <= 64 and exact,
+                f"≤ {bar:g} %, {f'< {loss_bar} % lost' if loss_bar else f'0 lost, ≤ {memory_bar} MiB'}",
+                cpu <= bar and share <= loss_bar and (not memory_bar or after.rss_mib <= memory_bar) and exact,
                 f"made {made}, stored {stored}" + ("" if exact else ": not equal"),
             )
         )

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 _NS = 1_000_000_000
 _BUDGET_EVERY_S = 10
-_SHORTEST_S = 0.005
+#: From one turn to the next, and for others after a turn that took its whole time.
+_SHORTEST_S = 0.001
 #: How long the end waits for the sink to take the last batch.
 _FAREWELL_S = 5.0
 #: A loop that did not turn for this long is not alive.
@@ -126,10 +127,11 @@ class Agent:
                 checked_ns = now.monotonic_ns
                 self.budget.check([w.recent for w in self.watched])
             pause = self._pause(pause)
-            await self.clock.sleep(pause)
+            spent = (self.clock.now().monotonic_ns - now.monotonic_ns) / _NS
+            await self.clock.sleep(max(pause - spent, _SHORTEST_S))
 
     def _pause(self, before: float) -> float:
-        """Seconds until the next turn: so that rings are read when a quarter full, at most a tick."""
+        """Seconds from one turn to the next: so that rings are read when about a third full, at most a tick."""
         full = max((w.fill for w in self.watched if w.name not in AGGREGATING), default=0.0)
         wanted = before * RING_FULL / full if full > RING_FULL else before * 1.5
         return max(min(wanted, self.settings.tick_ms / 1000), _SHORTEST_S)

@@ -31,7 +31,7 @@ def settle() -> None:
     if hasattr(libc, "mallopt"):  # glibc
         libc.mallopt(_M_ARENA_MAX, 1)
         libc.mallopt(_M_MMAP_THRESHOLD, 16 << 20)
-        libc.mallopt(_M_TRIM_THRESHOLD, 16 << 20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 4 << 20)
 
 
 def give_back() -> None:

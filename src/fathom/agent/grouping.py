@@ -45,6 +45,8 @@ _VIEW = np.dtype(
     }
 )
 _BYTE = np.uint64(0xFF)
+#: Plain numbers: looking up a member of an enum costs as much as an array operation.
+_EGRESS, _UNKNOWN = np.uint64(Direction.EGRESS), np.uint64(Direction.UNKNOWN)
 _PROTOCOL_SHIFT, _DIRECTION_SHIFT = np.uint64(16), np.uint64(24)
 #: Protocols that have ports: TCP, UDP, DCCP, SCTP, UDP-Lite (IANA protocol numbers).
 _PORTS = np.zeros(256, np.uint64)
@@ -136,8 +138,8 @@ def _meta(rows: Rows) -> U64:
     """The word of ``fathom.agent.edges.unpack`` for each row, made from one load of its six enum columns."""
     enums = rows.view(_VIEW)["enums"]
     direction = enums >> _DIRECTION_SHIFT & _BYTE
-    port = np.where(direction == Direction.EGRESS, rows["remote_port"], rows["local_port"]).astype(np.uint64)
+    port = np.where(direction == _EGRESS, rows["remote_port"], rows["local_port"]).astype(np.uint64)
     port &= _PORTS[enums >> _PROTOCOL_SHIFT & _BYTE]
-    port *= direction != Direction.UNKNOWN
+    port *= direction != _UNKNOWN
     port |= enums & META_ENUMS
     return port

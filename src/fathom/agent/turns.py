@@ -32,7 +32,7 @@ from fathom.identity.identities import Identities
 _NS = 1_000_000_000
 #: Use of a map above which it is read before the interval ends, but not sooner than after so long; and use of a ring
 #: above which the loop turns faster.
-MAP_FULL, RING_FULL = 0.5, 0.25
+MAP_FULL, RING_FULL = 0.5, 0.4
 _SOONEST_NS = _NS // 2
 #: Probes that count in a map of the kernel and are read once in an interval.
 AGGREGATING = frozenset(("flow",))
@@ -93,9 +93,16 @@ class Turns:
                 self._count(watched.name, watched.snapshot(), now, latest)
         if not ended:
             return None
+        self._relieve(now, latest)
         draft = self._draft(now, None if last else bucket)
         self._bucket = bucket
         return draft
+
+    def _relieve(self, now: Clock, latest: int) -> None:
+        """Read rings again in the midst of a long turn: what ends an interval takes as long as they need to fill."""
+        for watched in self._watched:
+            if watched.name not in AGGREGATING:
+                self._read(watched, now, ended=False, latest=latest)
 
     @property
     def _snapshot_due_ns(self) -> int:

@@ -71,20 +71,28 @@ class Fold:
         self._summed = tuple(summed)
         self._sums = tuple((int(fields[name][1]), int(fields[name][0].itemsize)) for name in summed)
         self._latency = int(fields[latency][1]), _BOUNDS
-        self._first = np.empty(most, np.int32)
-        self._totals = np.empty((most, _FIXED + len(self._sums)), np.int64)
-        self._table = np.empty(1 << (2 * most - 1).bit_length(), np.uint32)
         self._keys = secrets.token_bytes(_KEYS)
+        self._make_room(0)
+
+    def _make_room(self, count: int) -> None:
+        """For ``count`` records: what was never needed takes no memory."""
+        self._room = count
+        self._first = np.empty(count, np.int32)
+        self._totals = np.empty((count, _FIXED + len(self._sums)), np.int64)
+        self._table = np.empty(1 << (2 * count | 1).bit_length(), np.uint32)
 
     def __call__(self, records: Rows) -> Folded:
         """``records`` (at most ``most``, one after another in memory) as groups, in the order of their first."""
+        if self._room < len(records) <= self.most:
+            self._make_room(min(2 * len(records), self.most))
+        places = 1 << (2 * len(records) | 1).bit_length()
         groups = _fold.fold(
             records.view(np.uint8),
             self.record.itemsize,
             self._masks,
             self._sums,
             self._latency,
-            (self._table, self._first, self._totals),
+            (self._table[:places], self._first, self._totals),
             self._keys,
         )
         columns = self._totals[:groups].T.copy()

@@ -29,12 +29,15 @@ _TCP = 6
 _LOST = {"ring_full": "tcp_events_refused", "map_full": "tcp_sockets_refused", "unseen": "tcp_unseen_refused"}
 _SHARED = ("tcp_sockets", "tcp_listeners", "tcp_listeners_refused", "tcp_overflowed")
 _TO = words(OBSERVATION)
+_WORDS = _TO.names or ()
+#: Plain numbers: looking up a member of an enum costs as much as an array operation.
+_INGRESS, _WAS_FORWARDED, _HAS_FAILED = int(Direction.INGRESS), np.uint8(Verdict.FORWARDED), np.uint8(Verdict.FAILED)
 #: Columns that tell events apart: whose it is and with whom, what happened, and the server's port, which is at the
 #: other end of an egress and at this end of an ingress. By the number of the direction.
 _WHO = ("cgroup", "netns", "pid", "comm", "owner_source", "remote", "family", "kind", "reason", "before")
 _APART = (_WHO, (*_WHO, "remote_port"), (*_WHO, "local_port"))
 #: How many records are folded at once.
-_MOST = 8_192
+_MOST = 32_768
 
 
 Counts = npt.NDArray[np.int64]
@@ -74,7 +77,7 @@ class TcpProbe:
         refused, word = btf.struct("refused").dtype, np.dtype("<u4")
         self._lost = {reason: self._object.map(name, word, refused) for reason, name in _LOST.items()}
         self._refusals = self._object.map("tcp_refusals", btf.struct("tcp_refusal").dtype, refused)
-        self._fold = fold_of(self.record)
+        self._fold, self._from = fold_of(self.record), words(self.record)
         self._ring = self._object.ring("tcp_events", self.record)
         self._stack.callback(self._ring.close)
         for program in PROGRAMS:
@@ -143,18 +146,18 @@ class TcpProbe:
         """``carried``: what each group adds by counter, and whether its connections were counted before."""
         records, (deltas, counted) = folded.rows, carried
         rows = np.zeros(len(records), OBSERVATION)
-        here, there = rows.view(_TO), records.view(words(records.dtype))
-        for name in _TO.names or ():
+        here, there = rows.view(_TO), records.view(self._from)
+        for name in _WORDS:
             here[name] = there[name]
         kind, direction = np.ascontiguousarray(records["kind"]), np.ascontiguousarray(records["direction"])
         established, failed = kind == ESTABLISHED, kind == FAILED
         # An accepted connection counts when its owner is known: at its close, or in a snapshot.
-        ingress = direction == Direction.INGRESS
+        ingress = direction == _INGRESS
         accepted = ingress & ~(established | failed | counted) & (records["before"] == 0)
         opened = established | accepted
         rows["protocol"] = _TCP
         rows["direction"] = direction
-        rows["verdict"] = np.where(failed, np.uint8(Verdict.FAILED), np.uint8(Verdict.FORWARDED))
+        rows["verdict"] = np.where(failed, _HAS_FAILED, _WAS_FORWARDED)
         rows["connections"] = opened * folded.count
         measured = opened & (folded.latency_max > 0)
         rows["latency_count"] = measured * folded.count

@@ -270,8 +270,8 @@ async def test_a_full_ring_makes_turns_more_frequent(world: Callable[..., Any]) 
     w = world()
     assert w.agent._pause(0.1) == pytest.approx(0.1)
     w.agent.watched[0].fill = 0.5
-    assert w.agent._pause(0.1) == pytest.approx(0.05)
-    assert w.agent._pause(0.001) == pytest.approx(0.005)
+    assert w.agent._pause(0.1) == pytest.approx(0.08)
+    assert w.agent._pause(0.0001) == pytest.approx(0.001)
     w.agent.watched[0].fill = 0.1
     assert w.agent._pause(0.05) == pytest.approx(0.075)
     w.agent.watched[1].fill = 1.0
