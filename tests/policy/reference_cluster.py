@@ -199,8 +199,9 @@ class Cluster:
         return [Thing("nobody", names=None, ips=t.ips) for t in things]
 
     def absent(self, space: str, identity: str = "") -> Thing:
-        """A pod of which the namespace is known, and what labels that has, and nothing else."""
-        labels = self.space_versions(space)[-1][0]
+        """A pod of which the namespace is known, and what labels that always had, and nothing else."""
+        versions = [labels for labels, _, _ in self.space_versions(space)]
+        labels = versions[0] if all(other == versions[0] for other in versions) else None
         return Thing("pod", "", space, None, labels, (), ports=None, identity=identity)
 
     def at(self, text: str, window: tuple[int, int], name: str | None = None) -> list[Thing]:

@@ -9,6 +9,9 @@ from typing import Any
 from reference_cluster import TRANSPORTS, Cluster, Doc, Thing, both, either, in_block, plain_ip
 
 
+LEFT_OUT = ("pod-template-hash", "controller-revision-hash")
+
+
 @dataclass
 class Context:
     """One side of one connection: the pod, its peer, the pod that owns the port, and the port."""
@@ -45,12 +48,9 @@ def isolating(doc: Doc, spec: Doc) -> list[str]:
 
 
 def own_namespace(selector: Doc) -> Doc:
-    """A namespaced policy is about its own namespace: a namespace in its matchLabels is removed."""
+    """A namespaced policy is about its own namespace: it replaces the one in matchLabels, of that source."""
     labels = selector.get("matchLabels") or {}
-    return {
-        **selector,
-        "matchLabels": {k: v for k, v in labels.items() if not k.endswith("io.kubernetes.pod.namespace")},
-    }
+    return {**selector, "matchLabels": {k: v for k, v in labels.items() if k != "k8s:io.kubernetes.pod.namespace"}}
 
 
 def tier_of(doc: Doc) -> str:
@@ -221,6 +221,22 @@ class Rules(Cluster):
         self.touched.add(15)
         return number <= context.port <= (port.get("endPort") or number)
 
+    def shared(self, name: str, words: tuple[str, ...], context: Context) -> bool | None:
+        """Cilium's egress: the number that all pods (in some versions: all selected ones) give to the name.
+
+        Where they disagree it is an error, and the rule is about no port; which pods are asked differs.
+        """
+        numbers = {
+            number
+            for pod in self.pods()
+            for given, word, number in pod.ports or []
+            if given == name and word == context.word and word in words
+        }
+        own = self.named(name, words, context)
+        if len(numbers) < 2 and own is not False:
+            return own
+        return None if context.port in numbers or own is None else False
+
     def named(self, name: str, words: tuple[str, ...], context: Context) -> bool | None:
         """The destination pod's containerPort of that name and protocol."""
         self.touched.add(16)
@@ -315,7 +331,7 @@ class Rules(Cluster):
         if pod.kind == "nobody":
             return None
         if pod.kind != "pod":
-            return False
+            return self.holds_without_labels(selector, default)
         parts: list[bool | None] = []
         spoken = False
         exprs = [
@@ -334,13 +350,28 @@ class Rules(Cluster):
                 spoken = True
                 bare = key.removeprefix("io.cilium.k8s.namespace.labels.")
                 parts.append(self.space({"matchExpressions": [{**item, "key": bare}]}, pod))
-            elif key in ("pod-template-hash", "controller-revision-hash"):
+            elif key in LEFT_OUT:
                 parts.append(None)  # Cilium leaves these out of identities, by default
             else:
                 parts.append(self.labels({"matchExpressions": [{**item, "key": key}]}, pod.labels))
         if default is not None and not spoken:
             parts.append(pod.namespace == default)
         return both(*parts)
+
+    def holds_without_labels(self, selector: Doc, default: str | None) -> bool | None:
+        """Nodes and the outside have no labels of pods. Where a namespace is named no other condition is added."""
+        exprs = selector.get("matchExpressions") or []
+        keys = [*(selector.get("matchLabels") or {}), *(item["key"] for item in exprs)]
+        bare = [key.removeprefix("k8s:").removeprefix("any:") for key in keys]
+        free = "io.kubernetes.pod.namespace" in bare
+        if default is not None:
+            free |= any(key.startswith("io.cilium.k8s.namespace.labels.") for key in bare)
+        words = ["In"] * len(selector.get("matchLabels") or {}) + [item["operator"] for item in exprs]
+        holds = [
+            None if key in LEFT_OUT else word in ("NotIn", "DoesNotExist")
+            for key, word in zip(bare, words, strict=True)
+        ]
+        return None if free and both(*holds) is not False else False
 
     def cilium_rule(self, doc: Doc, rule: Doc, context: Context) -> bool | None:
         """Peers and ports; an empty rule matches nothing, nor does an empty list of peers."""
@@ -366,6 +397,11 @@ class Rules(Cluster):
         present = [name for name in names if rule.get(side + name) is not None]
         if not present:
             return ...
+        empty = {name for name in present if not rule[side + name]}
+        if empty - {"FQDNs", "Services"}:
+            return False
+        if empty:
+            return None
         found: list[bool | None] = []
         for name in present:
             items = rule[side + name]
@@ -519,7 +555,8 @@ class Rules(Cluster):
         text = str(port["port"])
         if any(c.isalpha() for c in text):
             words = TRANSPORTS if word == "ANY" else (word,)
-            return self.named(text.lower(), words, context)
+            find = self.shared if context.direction == "egress" else self.named
+            return find(text.lower(), words, context)
         number = int(text)
         if number == 0 and not port.get("endPort"):
             return word == "ANY" or word == context.word

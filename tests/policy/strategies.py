@@ -462,13 +462,17 @@ def cilium_policy(tape: Tape, number: int, clusterwide: bool) -> Doc:
 
 
 def cilium_selector(tape: Tape) -> Doc:
-    kind = tape.below(8)
+    kind = tape.below(9)
+    if kind == 8:
+        keys = ("k8s:io.kubernetes.pod.namespace", "io.cilium.k8s.namespace.labels.team")
+        return {"matchExpressions": [expression(tape, keys, ("a", "b", "x"))]}
     if kind < 3:
         return {"matchLabels": {tape.one(("app", "k8s:app", "any:app")): tape.one(WORDS)}}
     if kind == 3:
         return {}
     if kind == 4:
-        return {"matchLabels": {"k8s:io.kubernetes.pod.namespace": tape.one(SPACES)}}
+        keys = ("k8s:io.kubernetes.pod.namespace", "k8s:io.kubernetes.pod.namespace", "io.kubernetes.pod.namespace")
+        return {"matchLabels": {tape.one(keys): tape.one(SPACES)}}
     if kind == 5:
         return {"matchExpressions": [expression(tape, ("k8s:app", "tier"), ("web", "1"))]}
     if kind == 6:
@@ -491,11 +495,13 @@ def cilium_rule(tape: Tape, side: str, *, deny: bool) -> Doc:
     elif kind < 7:
         entities = ("world", "cluster", "host", "remote-node", "kube-apiserver", "all", "world-ipv4", "none")
         rule[side + "Entities"] = [tape.one(entities)]
+        if tape.one_in(9):
+            rule[side + "CIDR"] = []  # there and empty
     elif kind == 7 and side == "to" and not deny:
         name = tape.one(
             ({"matchName": "API.example.com."}, {"matchPattern": "*.example.com"}, {"matchPattern": "**.example.com"})
         )
-        rule["toFQDNs"] = [name]
+        rule["toFQDNs"] = [] if tape.one_in(6) else [name]
     elif kind == 8 and side == "to" and tape.one_in(2):
         wanted = tape.one((("s", "a"), ("kubernetes", "default"), ("hand", "a"), ("none", "b")))
         return {"toServices": [{"k8sService": {"serviceName": wanted[0], "namespace": wanted[1]}}]}
