@@ -8,7 +8,6 @@ from typing import Any
 
 from reference_cluster import TRANSPORTS, Cluster, Doc, Thing, both, either, in_block, plain_ip
 
-
 LEFT_OUT = ("pod-template-hash", "controller-revision-hash")
 
 
