@@ -5,8 +5,8 @@ from __future__ import annotations
 import engine
 import numpy as np
 from hypothesis import HealthCheck, given, settings
-from strategies import CHANGE, Case, cases
 from reference_cluster import Timed
+from strategies import CHANGE, Case, cases
 from world import World, namespace, node, pod, policy, slice_of
 
 from fathom.policy.addresses import address
