@@ -167,7 +167,7 @@ def make_pod(tape: Tape, number: int) -> list[Timed]:
     ips = [] if tape.one_in(8) else [address] + ([f"fd00::{10 + number}"] if tape.one_in(3) else [])
     if host:
         ips = [{"n1": "192.168.0.1", "n2": "192.168.0.2"}[home]] if home else []
-    space = tape.one(SPACES)
+    space = tape.one((*SPACES, "a", "b", "default"))
     doc = pod(f"p{number}", space, pod_labels(tape), ips, home, host, tape)
     if fate == 0 and number == 0:
         return [Timed(doc, 0, CHANGE)] if tape.one_in(3) else [Timed(doc)]
@@ -339,8 +339,10 @@ def network_rule(tape: Tape, key: str) -> Doc:
 
 def network_peer(tape: Tape) -> Doc:
     kind = tape.below(6)
-    if kind < 2:
+    if kind == 0:
         return {"podSelector": selector(tape)}
+    if kind == 1:
+        return {"podSelector": selector(tape), "namespaceSelector": None}
     if kind == 2:
         return {"namespaceSelector": space_selector(tape)}
     if kind == 3:
@@ -533,7 +535,7 @@ def cilium_ports(tape: Tape, side: str, deny: bool) -> Doc:
 
 
 def make_flows(tape: Tape, cluster: list[Timed], most: int) -> list[Doc]:
-    """Flows between all kinds of endpoints: a walk over their pairs with steps from the tape."""
+    """Flows between all kinds of endpoints, all different: a walk over their pairs with steps from the tape."""
     pods = [item.doc for item in cluster if item.doc["kind"] == "Pod"]
     names = sorted({f"{d['metadata']['namespace']}/{d['metadata']['name']}" for d in pods})
     owners = sorted({f"{d['metadata']['namespace']}/StatefulSet/{d['metadata']['labels']['app']}" for d in pods})
@@ -543,10 +545,12 @@ def make_flows(tape: Tape, cluster: list[Timed], most: int) -> list[Doc]:
     services = ["10.96.0.1", "10.96.0.2", "10.96.0.3", "192.168.0.1", "a/Service/s", "b/Service/s", "8.8.8.8"]
     services.append("default/Service/kubernetes")
     targets = names * 6 + ips * 2 + owners + odd + list(OUTSIDE) + services + list(NAMES)
-    flows: list[Doc] = []
+    flows: dict[str, Doc] = {}
     step = 1 + 2 * tape.below(60)
     at = tape.below(256)
-    for number in range(most):
+    for number in range(2 * most):
+        if len(flows) == most:
+            break
         at += step
         flow: Doc = {"src": sources[at % len(sources)], "dst": targets[(at * 7 + number) % len(targets)]}
         flow["protocol"], flow["port"] = PAIRS[(at * 3 + number // 5) % len(PAIRS)]
@@ -564,8 +568,8 @@ def make_flows(tape: Tape, cluster: list[Timed], most: int) -> list[Doc]:
             flow["established"] = True
         elif spice == 2 and flow["dst"] in OUTSIDE:
             flow["name"] = NAMES[number % len(NAMES)]
-        flows.append(flow)
-    return flows
+        flows.setdefault(repr(flow), flow)
+    return list(flows.values())
 
 
 PAIRS: tuple[tuple[str, int], ...] = (
