@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import engine
 import numpy as np
+from hypothesis import HealthCheck, given, seed, settings
 from reference import Reference, malformed
 from reference_cluster import Doc
-from strategies import Case
+from strategies import Case, cases
 
 from fathom.policy.decide import hits
 from fathom.policy.difference import CHANGES, changes
@@ -18,20 +20,56 @@ from fathom.policy.evaluate import ALLOWED, VERDICTS, Verdicts, evaluate
 from fathom.policy.replay import replay
 
 TRANSPORTS = ("TCP", "UDP", "SCTP")
+FLOWS = 240
 
 
 @dataclass
 class Tally:
-    """Triples of (policy set, inventory, flow) that were compared, and what occurred in them."""
+    """Triples of (policy set, inventory, flow) that were compared, and what occurred in them.
 
-    triples: int = 0
+    ``flows`` counts them by the case that they are of, so that a case which came twice counts once.
+    """
+
+    flows: dict[str, int] = field(default_factory=dict)
     verdicts: Counter[str] = field(default_factory=Counter)
-    cases: Counter[int] = field(default_factory=Counter)
+    cases: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def triples(self) -> int:
+        """How many different triples."""
+        return sum(self.flows.values())
+
+    def add(self, other: Tally) -> None:
+        """Count what another tally counted."""
+        self.flows |= other.flows
+        self.verdicts += other.verdicts
+        self.cases += other.cases
 
     @property
     def denied(self) -> float:
         """Share of triples whose verdict is a denial."""
-        return sum(n for word, n in self.verdicts.items() if word.startswith("denied")) / max(1, self.triples)
+        denied = sum(n for word, n in self.verdicts.items() if word.startswith("denied"))
+        return denied / max(1, self.verdicts.total())
+
+
+def compare(triples: int, chosen: int | None = None) -> Tally:
+    """Let hypothesis make cases until about that many triples were compared; ``chosen`` seeds it (None: repeatable)."""
+    tally = Tally()
+
+    @settings(
+        max_examples=triples // FLOWS + 1,
+        deadline=None,
+        database=None,
+        derandomize=chosen is None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases(FLOWS))
+    def run(case: Case) -> None:
+        agree(case, tally)
+
+    (run if chosen is None else seed(chosen)(run))()
+    return tally
 
 
 def agree(case: Case, tally: Tally) -> None:
@@ -51,12 +89,12 @@ def agree(case: Case, tally: Tally) -> None:
         told(verdicts, number)
         touched = reference.touched
         if refused:
-            touched.add(9)
+            touched.add("9")
         if matched.get(number) is not None and comparable(flow):
             assert matched[number] == {m for m in reference.matched if m[0] == "NetworkPolicy"}, flow
-            touched.add(29)
+            touched.add("29")
         tally.cases.update(touched)
-    tally.triples += len(wanted)
+    tally.flows[sha256(repr((case.policies, case.cluster, case.settings)).encode()).hexdigest()] = len(wanted)
     tally.verdicts.update(wanted)
     grouped(case, compiled, resolved, verdicts, tally)
     compared(case, wanted, verdicts, tally)
@@ -103,7 +141,7 @@ def grouped(case: Case, compiled: Any, resolved: Any, verdicts: Verdicts, tally:
         assert max(item.last for item in found.groups) == max(case.flows[n]["last_seen"] for n in timed)
         firsts = [item.first for item in found.groups if item.last]
         assert min(firsts) == min(case.flows[n]["first_seen"] for n in timed)
-        tally.cases[31] += len(timed)
+        tally.cases["31"] += len(timed)
 
 
 def compared(case: Case, wanted: list[str], verdicts: Verdicts, tally: Tally) -> None:
@@ -121,7 +159,8 @@ def compared(case: Case, wanted: list[str], verdicts: Verdicts, tally: Tally) ->
         now = reference.verdict(case.flows[number])[0]
         assert now == VERDICTS[int(other.verdict[number])], case.flows[number]
         assert CHANGES[int(kinds[number])] == change(wanted[number], now)
-        tally.cases[32] += 1
+        tally.cases["32"] += 1
+        tally.cases[f"32 {CHANGES[int(kinds[number])]}"] += 1
 
 
 def change(was: str, now: str) -> str:

@@ -2,7 +2,7 @@
 
 It works on the raw documents, shares no code with the engine, and says ``True``, ``False`` or ``None`` (not known) at
 each step. An outcome of one side is the set of results that are possible: ``{"allow"}``, ``{"deny"}`` or both.
-``touched`` collects the numbers of the edge cases that the last flow met.
+``touched`` collects the edge cases that the last flow met, by number, and by number and clause ("11 mapped").
 
 Sources: types.go of networking/v1 (NetworkPolicy), apis/v1alpha1 and v1alpha2 of network-policy-api, the rule types of
 Cilium's policy API; where those are silent, the options that the engine states.
@@ -23,7 +23,7 @@ class Reference(Rules):
         self.settings = settings or Settings()
         self.policies = [doc for doc in policies if not malformed(doc)]
         self.cluster = cluster
-        self.touched: set[int] = set()
+        self.touched: set[str] = set()
         self.matched: set[tuple[str, str, str, int]] = set()
         self.of_kind: dict[str, list[Timed]] = {}
         for item in cluster:
@@ -56,8 +56,9 @@ class Reference(Rules):
             certain &= target.sides == "both" and (e == {DENY} or i == {DENY})
         egress: set[str] = set().union(*out) or {ALLOW}
         ingress: set[str] = set().union(*into) or {ALLOW}
-        self.touched.add(30)
-        return name_of(egress, ingress, certain), egress, ingress
+        word = name_of(egress, ingress, certain)
+        self.met(30, word)
+        return word, egress, ingress
 
     def overlap(self, a: Thing, b: Thing, window: tuple[int, int]) -> bool:
         return max(a.since, b.since, window[0]) <= min(a.until - 1, b.until - 1, window[1])
@@ -68,7 +69,7 @@ class Reference(Rules):
         def only(mine: Thing, theirs: Thing) -> Thing:
             families = {plain_ip(ip).version for ip in theirs.ips}
             if len(families) == 1 and len({plain_ip(ip).version for ip in mine.ips}) == 2:
-                self.touched.add(11)
+                self.met(11, "dual stack")
                 kept = tuple(ip for ip in mine.ips if plain_ip(ip).version in families)
                 return Thing(**{**mine.__dict__, "ips": kept})
             return mine
@@ -78,26 +79,27 @@ class Reference(Rules):
 
     def pair(self, flow: Doc, source: Thing, target: Thing) -> tuple[set[str], set[str]]:
         if source.kind == "self" or target.kind == "self":
-            self.touched.add(20)
+            self.met(20, "own pod")
             return {ALLOW}, {ALLOW}
         if source.identity and source.identity == target.identity:
-            self.touched.add(20)
+            self.met(20, "own pod")
             return {ALLOW}, {ALLOW}
         if not flow.get("oriented", True):
-            self.touched.add(21)
+            self.met(21)
             concerned = any(self.selects_any(end) for end in (source, target))
             return ({ALLOW, DENY}, {ALLOW, DENY}) if concerned else ({ALLOW}, {ALLOW})
         if (source.labels or {}).get("role") == "ingress-controller":
-            self.touched.add(24)  # rules see the proxy; whom it speaks for is not in the flow
+            self.met(24)  # rules see the proxy; whom it speaks for is not in the flow
         port = target.port or flow.get("port", 0)
         word = flow.get("protocol", "TCP")
-        if flow.get("established") and self.settings.established == "allowed":
-            self.touched.add(26)
-            return {ALLOW}, {ALLOW}
+        if flow.get("established"):
+            self.met(26, self.settings.established)
+            if self.settings.established == "allowed":
+                return {ALLOW}, {ALLOW}
         egress = self.side("egress", source, target, target, word, port)
         hidden = Thing("nobody", names=None) if target.hides else source
         if target.hides:
-            self.touched.add(23)
+            self.met(23)
         ingress = self.side("ingress", target, hidden, target, word, port)
         return egress, ingress
 
@@ -132,20 +134,20 @@ class Reference(Rules):
         if not chosen:
             return {ALLOW}
         if len(chosen) > 1:
-            self.touched.add(5)
+            self.met(5)
         if word not in TRANSPORTS:
-            self.touched.add(17)
+            self.met(17, "ICMP")
             if any(doc["kind"] == "NetworkPolicy" for doc, _, _ in chosen):
                 if self.settings.icmp == "allowed":
                     return {ALLOW}
                 if self.settings.icmp == "unknown":
                     return {ALLOW, DENY}
         if word == "SCTP":
-            self.touched.add(17)
+            self.met(17, "SCTP")
         own: bool | None = False
         if direction == "ingress" and peer.kind == "node":
-            self.touched.add(20)
             own = None if not me.node or not self.is_node(peer.node) else peer.node == me.node
+            self.met(20, {True: "own node", False: "another node", None: "some node"}[own])
         context = Context(direction, me, peer, target, word, port, self.dns_patterns(chosen, direction))
         return self.tiers(chosen, context, own)
 

@@ -78,16 +78,33 @@ def plain_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
+@lru_cache(maxsize=1 << 16)
+def inside(ip: str, cidr: str) -> bool:
+    one, network = plain_ip(ip), ipaddress.ip_network(cidr, strict=False)
+    if network.version == 6 and network.network_address.ipv4_mapped and network.prefixlen >= 96:
+        network = ipaddress.ip_network(f"{network.network_address.ipv4_mapped}/{network.prefixlen - 96}")
+    return one.version == network.version and one in network
+
+
 def in_block(ip: str, cidr: str, excepts: list[str]) -> bool:
-    one = plain_ip(ip)
+    return inside(ip, cidr) and not any(inside(ip, part) for part in excepts)
 
-    def inside(text: str) -> bool:
-        network = ipaddress.ip_network(text, strict=False)
-        if network.version == 6 and network.network_address.ipv4_mapped and network.prefixlen >= 96:
-            network = ipaddress.ip_network(f"{network.network_address.ipv4_mapped}/{network.prefixlen - 96}")
-        return one.version == network.version and one in network
 
-    return inside(cidr) and not any(inside(part) for part in excepts)
+@lru_cache(maxsize=1 << 16)
+def clauses_of_block(cidr: str, excepts: tuple[str, ...], ips: tuple[str, ...]) -> tuple[str, ...]:
+    """What of edge case 11 occurs between a block and the addresses of a peer."""
+    network = ipaddress.ip_network(cidr, strict=False)
+    held = [ip for ip in ips if inside(ip, cidr)]
+    taken = any(not in_block(ip, cidr, list(excepts)) for ip in held)
+    clauses = {
+        "host bits": str(network) != cidr and bool(held),
+        "except": taken,
+        "several excepts": len(excepts) > 1 and taken,
+        "IPv6": network.version == 6 and any(plain_ip(ip).version == 6 for ip in held),
+        "mapped": bool(held) and ("::ffff:" in cidr) != any("::ffff:" in ip for ip in held),
+        "another family": any(plain_ip(ip).version != network.version for ip in ips),
+    }
+    return tuple(clause for clause, occurs in clauses.items() if occurs)
 
 
 def finished(status: Doc) -> int:
@@ -105,9 +122,15 @@ class Cluster:
 
     of_kind: dict[str, list[Timed]]
     settings: Settings
-    touched: set[int]
+    touched: set[str]
     any_name = False
     _pods: list[Thing] | None = None
+
+    def met(self, number: int, clause: str = "") -> None:
+        """Count an edge case, and a clause of it."""
+        self.touched.add(str(number))
+        if clause:
+            self.touched.add(f"{number} {clause}")
 
     # -- who is it
 
@@ -167,7 +190,7 @@ class Cluster:
         """A pod on the host's network is what the option says."""
         if not pod.host:
             return pod
-        self.touched.add(19)
+        self.met(19, self.settings.host_network)
         if self.settings.host_network == "pod":
             return pod
         if self.settings.host_network == "unknown":
@@ -189,18 +212,21 @@ class Cluster:
         """Those that lived in the window; if none did, all, of which no more than the namespace is known."""
         living = [t for t in things if t.since <= window[1] and t.until > window[0]]
         if len(things) > len(living) or any(t.since > 0 for t in things):
-            self.touched.add(25)
+            self.met(25, "changed" if len(living) > 1 else "at that time")
+            if len({t.identity for t in things}) > 1:
+                self.met(25, "reused")
         if living:
             return living
         if things:
-            self.touched.add(13)
+            self.met(13, "at another time")
         if space:
             return [self.absent(space, t.identity) for t in things]
         return [Thing("nobody", names=None, ips=t.ips) for t in things]
 
     def absent(self, space: str, identity: str = "") -> Thing:
-        """A pod of which the namespace is known, and what labels that has, and nothing else."""
-        labels = self.space_versions(space)[-1][0]
+        """A pod of which the namespace is known, and what labels that always had, and nothing else."""
+        versions = [labels for labels, _, _ in self.space_versions(space)]
+        labels = versions[0] if all(other == versions[0] for other in versions) else None
         return Thing("pod", "", space, None, labels, (), ports=None, identity=identity)
 
     def at(self, text: str, window: tuple[int, int], name: str | None = None) -> list[Thing]:
@@ -215,7 +241,7 @@ class Cluster:
             mine = [self.as_seen(p) for p in self.pods() if (p.namespace, p.name) == (namespace, pod_name)]
             if mine:
                 return self.fitting(mine, window, namespace)
-            self.touched.add(13)
+            self.met(13, "pod")
             return [self.absent(namespace)]
         try:
             plain_ip(text)
@@ -252,7 +278,7 @@ class Cluster:
             merged.append(Thing(**whole))
         if merged:
             return self.fitting(merged, window, namespace)
-        self.touched.add(13)
+        self.met(13)
         return [self.absent(namespace)]
 
     def at_ip(self, text: str, window: tuple[int, int], name: str | None) -> list[Thing]:
@@ -277,10 +303,10 @@ class Cluster:
             return found
         for item in self.of_kind.get("Node", []):
             if any(in_block(text, cidr, []) for cidr in (item.doc.get("spec") or {}).get("podCIDRs") or []):
-                self.touched.add(13)
+                self.met(13, "address")
                 return [Thing("nobody", names=None, ips=(text,))]
         if text == "169.254.20.10":
-            self.touched.add(27)
+            self.met(27)
         return [Thing("outside", ips=(text,), names=self.names_of(text, window, name))]
 
     def answers(self) -> list[Timed]:
@@ -329,7 +355,7 @@ class Cluster:
             for entry in service.doc["spec"].get("ports") or []:
                 ours = entry.get("nodePort") if way == "node" else entry["port"]
                 if entry.get("protocol", "TCP") == word and ours == port:
-                    self.touched.add(22)
+                    self.met(22, self.settings.dnat)
                     found += self.through(service, entry, way, text)
         if found:
             return self.fitting_sides(found, window)
@@ -382,7 +408,7 @@ class Cluster:
         elif outer:
             found += [Thing(**{**t.__dict__, "sides": "egress"}) for t in self.at_ip(text, (0, FOREVER - 1), None)]
         if (service.doc["metadata"].get("namespace"), service.doc["metadata"]["name"]) == ("default", "kubernetes"):
-            self.touched.add(28)
+            self.met(28)
         return found
 
     def vip_names(self) -> frozenset[str] | None:

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from reference_cluster import TRANSPORTS, Cluster, Doc, Thing, both, either, in_block, plain_ip
+from reference_cluster import TRANSPORTS, Cluster, Doc, Thing, both, clauses_of_block, either, in_block, plain_ip
+
+LEFT_OUT = ("pod-template-hash", "controller-revision-hash")
 
 
 @dataclass
@@ -45,12 +47,9 @@ def isolating(doc: Doc, spec: Doc) -> list[str]:
 
 
 def own_namespace(selector: Doc) -> Doc:
-    """A namespaced policy is about its own namespace: a namespace in its matchLabels is removed."""
+    """A namespaced policy is about its own namespace: it replaces the one in matchLabels, of that source."""
     labels = selector.get("matchLabels") or {}
-    return {
-        **selector,
-        "matchLabels": {k: v for k, v in labels.items() if not k.endswith("io.kubernetes.pod.namespace")},
-    }
+    return {**selector, "matchLabels": {k: v for k, v in labels.items() if k != "k8s:io.kubernetes.pod.namespace"}}
 
 
 def tier_of(doc: Doc) -> str:
@@ -78,8 +77,10 @@ class Rules(Cluster):
             namespace = doc["metadata"].get("namespace") or "default"
             if pod.namespace != namespace:
                 return False
-            if not doc["metadata"].get("namespace") or not spec.get("podSelector"):
-                self.touched.add(4)
+            if not doc["metadata"].get("namespace"):
+                self.met(4, "no namespace")
+            if not spec.get("podSelector"):
+                self.met(4, "all pods")
             found = self.labels(spec.get("podSelector"), pod.labels)
             if found is not False:
                 self.np_shape(spec)
@@ -95,12 +96,16 @@ class Rules(Cluster):
     def np_shape(self, spec: Doc) -> None:
         types = spec.get("policyTypes")
         if not types:
-            self.touched.add(1)
+            self.met(1, "both" if spec.get("egress") else "ingress only")
         elif types == ["Egress"] and spec.get("ingress"):
-            self.touched.add(2)
+            self.met(2)
         for direction in types_of(spec):
-            if not spec.get(direction) or spec[direction] == [{}]:
-                self.touched.add(3)
+            if direction not in spec:
+                self.met(3, "missing")
+            elif not spec[direction]:
+                self.met(3, "null" if spec[direction] is None else "empty list")
+            elif spec[direction] == [{}]:
+                self.met(3, "empty rule")
 
     def labels(self, selector: Doc | None, labels: dict[str, str] | None) -> bool | None:
         """meta/v1 LabelSelector; an empty one matches everything, whether the labels are known or not."""
@@ -108,11 +113,13 @@ class Rules(Cluster):
         for key, value in ((selector or {}).get("matchLabels") or {}).items():
             values.append(None if labels is None else labels.get(key) == value)
         for item in (selector or {}).get("matchExpressions") or []:
-            self.touched.add(8)
+            self.met(8, item["operator"])
             if labels is None:
                 values.append(None)
                 continue
             have, wanted = labels.get(item["key"]), item.get("values") or []
+            if have is None:
+                self.met(8, item["operator"] + " absent")
             values.append(
                 {
                     "In": have is not None and have in wanted,
@@ -128,7 +135,7 @@ class Rules(Cluster):
         wanted = list((selector or {}).get("matchLabels") or {})
         wanted += [item["key"] for item in (selector or {}).get("matchExpressions") or []]
         if "kubernetes.io/metadata.name" in wanted:
-            self.touched.add(10)
+            self.met(10)
         labels = pod.space
         if labels is None and pod.namespace is not None and set(wanted) <= {"kubernetes.io/metadata.name"}:
             labels = {"kubernetes.io/metadata.name": pod.namespace}
@@ -165,12 +172,15 @@ class Rules(Cluster):
 
     def np_pods(self, peer: Doc, namespace: str, who: Thing) -> bool | None:
         if peer.get("podSelector") == {} or peer.get("namespaceSelector") == {}:
-            self.touched.add(7)
+            self.met(7, "empty")
+        if None in peer.values():
+            self.met(7, "null")
         if who.kind == "nobody":
             return None
         if who.kind != "pod":
             return False
-        self.touched.add(6)
+        chosen = [key for key in ("podSelector", "namespaceSelector") if peer.get(key) is not None]
+        self.met(6, " and ".join(chosen))
         if peer.get("namespaceSelector") is None:
             here: bool | None = who.namespace == namespace
         else:
@@ -184,14 +194,16 @@ class Rules(Cluster):
         if who.kind == "nobody" and not who.ips:
             return self.unknown_address(blocks)
         if who.kind in ("pod", "nobody"):
-            self.touched.add(12)
+            self.met(12, self.settings.block_pods if reach == "option" else reach)
             if reach == "external" or (reach == "option" and self.settings.block_pods == "never"):
                 return False
         if who.kind == "node" and reach == "external":
             return False
-        self.touched.add(11)
         if not who.ips:
             return self.unknown_address(blocks)
+        for cidr, out in blocks:
+            for clause in clauses_of_block(cidr, tuple(out), who.ips):
+                self.met(11, clause)
         hits = [any(in_block(ip, cidr, out) for cidr, out in blocks) for ip in who.ips]
         return True if all(hits) else (None if any(hits) else False)
 
@@ -206,26 +218,45 @@ class Rules(Cluster):
         return either(*(self.np_port(port, context) for port in ports))
 
     def np_port(self, port: Doc, context: Context) -> bool | None:
-        if not port.get("protocol") or port.get("port") is None:
-            self.touched.add(14)
+        if not port.get("protocol"):
+            self.met(14, "no protocol")
+        if port.get("port") is None:
+            self.met(14, "no port")
         word = port.get("protocol") or "TCP"
         number = port.get("port")
         if word != context.word:
             if number == context.port:
-                self.touched.add(18)
+                self.met(18)
             return False
         if number is None:
             return True
         if isinstance(number, str):
             return self.named(number, (word,), context)
-        self.touched.add(15)
+        self.met(15, "range" if port.get("endPort") else "number")
         return number <= context.port <= (port.get("endPort") or number)
+
+    def shared(self, name: str, words: tuple[str, ...], context: Context) -> bool | None:
+        """Cilium's egress: the number that all pods (in some versions: all selected ones) give to the name.
+
+        Where they disagree it is an error, and the rule is about no port; which pods are asked differs.
+        """
+        numbers = {
+            number
+            for pod in self.pods()
+            for given, word, number in pod.ports or []
+            if given == name and word == context.word and word in words
+        }
+        own = self.named(name, words, context)
+        if len(numbers) < 2 and own is not False:
+            return own
+        return None if context.port in numbers or own is None else False
 
     def named(self, name: str, words: tuple[str, ...], context: Context) -> bool | None:
         """The destination pod's containerPort of that name and protocol."""
-        self.touched.add(16)
         if context.target.kind in ("outside", "node"):
+            self.met(16, "outside")
             return False
+        self.met(16, "of a pod")
         if context.target.kind == "nobody" or context.target.ports is None:
             return None if context.word in words else False
         return any(
@@ -315,7 +346,7 @@ class Rules(Cluster):
         if pod.kind == "nobody":
             return None
         if pod.kind != "pod":
-            return False
+            return self.holds_without_labels(selector, default)
         parts: list[bool | None] = []
         spoken = False
         exprs = [
@@ -334,13 +365,28 @@ class Rules(Cluster):
                 spoken = True
                 bare = key.removeprefix("io.cilium.k8s.namespace.labels.")
                 parts.append(self.space({"matchExpressions": [{**item, "key": bare}]}, pod))
-            elif key in ("pod-template-hash", "controller-revision-hash"):
+            elif key in LEFT_OUT:
                 parts.append(None)  # Cilium leaves these out of identities, by default
             else:
                 parts.append(self.labels({"matchExpressions": [{**item, "key": key}]}, pod.labels))
         if default is not None and not spoken:
             parts.append(pod.namespace == default)
         return both(*parts)
+
+    def holds_without_labels(self, selector: Doc, default: str | None) -> bool | None:
+        """Nodes and the outside have no labels of pods. Where a namespace is named no other condition is added."""
+        exprs = selector.get("matchExpressions") or []
+        keys = [*(selector.get("matchLabels") or {}), *(item["key"] for item in exprs)]
+        bare = [key.removeprefix("k8s:").removeprefix("any:") for key in keys]
+        free = "io.kubernetes.pod.namespace" in bare
+        if default is not None:
+            free |= any(key.startswith("io.cilium.k8s.namespace.labels.") for key in bare)
+        words = ["In"] * len(selector.get("matchLabels") or {}) + [item["operator"] for item in exprs]
+        holds = [
+            None if key in LEFT_OUT else word in ("NotIn", "DoesNotExist")
+            for key, word in zip(bare, words, strict=True)
+        ]
+        return None if free and both(*holds) is not False else False
 
     def cilium_rule(self, doc: Doc, rule: Doc, context: Context) -> bool | None:
         """Peers and ports; an empty rule matches nothing, nor does an empty list of peers."""
@@ -366,6 +412,11 @@ class Rules(Cluster):
         present = [name for name in names if rule.get(side + name) is not None]
         if not present:
             return ...
+        empty = {name for name in present if not rule[side + name]}
+        if empty - {"FQDNs", "Services"}:
+            return False
+        if empty:
+            return None
         found: list[bool | None] = []
         for name in present:
             items = rule[side + name]
@@ -519,7 +570,8 @@ class Rules(Cluster):
         text = str(port["port"])
         if any(c.isalpha() for c in text):
             words = TRANSPORTS if word == "ANY" else (word,)
-            return self.named(text.lower(), words, context)
+            find = self.shared if context.direction == "egress" else self.named
+            return find(text.lower(), words, context)
         number = int(text)
         if number == 0 and not port.get("endPort"):
             return word == "ANY" or word == context.word

@@ -167,7 +167,7 @@ def make_pod(tape: Tape, number: int) -> list[Timed]:
     ips = [] if tape.one_in(8) else [address] + ([f"fd00::{10 + number}"] if tape.one_in(3) else [])
     if host:
         ips = [{"n1": "192.168.0.1", "n2": "192.168.0.2"}[home]] if home else []
-    space = tape.one(SPACES)
+    space = tape.one((*SPACES, "a", "b", "default"))
     doc = pod(f"p{number}", space, pod_labels(tape), ips, home, host, tape)
     if fate == 0 and number == 0:
         return [Timed(doc, 0, CHANGE)] if tape.one_in(3) else [Timed(doc)]
@@ -339,8 +339,10 @@ def network_rule(tape: Tape, key: str) -> Doc:
 
 def network_peer(tape: Tape) -> Doc:
     kind = tape.below(6)
-    if kind < 2:
+    if kind == 0:
         return {"podSelector": selector(tape)}
+    if kind == 1:
+        return {"podSelector": selector(tape), "namespaceSelector": None}
     if kind == 2:
         return {"namespaceSelector": space_selector(tape)}
     if kind == 3:
@@ -462,13 +464,17 @@ def cilium_policy(tape: Tape, number: int, clusterwide: bool) -> Doc:
 
 
 def cilium_selector(tape: Tape) -> Doc:
-    kind = tape.below(8)
+    kind = tape.below(9)
+    if kind == 8:
+        keys = ("k8s:io.kubernetes.pod.namespace", "io.cilium.k8s.namespace.labels.team")
+        return {"matchExpressions": [expression(tape, keys, ("a", "b", "x"))]}
     if kind < 3:
         return {"matchLabels": {tape.one(("app", "k8s:app", "any:app")): tape.one(WORDS)}}
     if kind == 3:
         return {}
     if kind == 4:
-        return {"matchLabels": {"k8s:io.kubernetes.pod.namespace": tape.one(SPACES)}}
+        keys = ("k8s:io.kubernetes.pod.namespace", "k8s:io.kubernetes.pod.namespace", "io.kubernetes.pod.namespace")
+        return {"matchLabels": {tape.one(keys): tape.one(SPACES)}}
     if kind == 5:
         return {"matchExpressions": [expression(tape, ("k8s:app", "tier"), ("web", "1"))]}
     if kind == 6:
@@ -491,11 +497,13 @@ def cilium_rule(tape: Tape, side: str, *, deny: bool) -> Doc:
     elif kind < 7:
         entities = ("world", "cluster", "host", "remote-node", "kube-apiserver", "all", "world-ipv4", "none")
         rule[side + "Entities"] = [tape.one(entities)]
+        if tape.one_in(9):
+            rule[side + "CIDR"] = []  # there and empty
     elif kind == 7 and side == "to" and not deny:
         name = tape.one(
             ({"matchName": "API.example.com."}, {"matchPattern": "*.example.com"}, {"matchPattern": "**.example.com"})
         )
-        rule["toFQDNs"] = [name]
+        rule["toFQDNs"] = [] if tape.one_in(6) else [name]
     elif kind == 8 and side == "to" and tape.one_in(2):
         wanted = tape.one((("s", "a"), ("kubernetes", "default"), ("hand", "a"), ("none", "b")))
         return {"toServices": [{"k8sService": {"serviceName": wanted[0], "namespace": wanted[1]}}]}
@@ -527,7 +535,7 @@ def cilium_ports(tape: Tape, side: str, deny: bool) -> Doc:
 
 
 def make_flows(tape: Tape, cluster: list[Timed], most: int) -> list[Doc]:
-    """Flows between all kinds of endpoints: a walk over their pairs with steps from the tape."""
+    """Flows between all kinds of endpoints, all different: a walk over their pairs with steps from the tape."""
     pods = [item.doc for item in cluster if item.doc["kind"] == "Pod"]
     names = sorted({f"{d['metadata']['namespace']}/{d['metadata']['name']}" for d in pods})
     owners = sorted({f"{d['metadata']['namespace']}/StatefulSet/{d['metadata']['labels']['app']}" for d in pods})
@@ -537,10 +545,12 @@ def make_flows(tape: Tape, cluster: list[Timed], most: int) -> list[Doc]:
     services = ["10.96.0.1", "10.96.0.2", "10.96.0.3", "192.168.0.1", "a/Service/s", "b/Service/s", "8.8.8.8"]
     services.append("default/Service/kubernetes")
     targets = names * 6 + ips * 2 + owners + odd + list(OUTSIDE) + services + list(NAMES)
-    flows: list[Doc] = []
+    flows: dict[str, Doc] = {}
     step = 1 + 2 * tape.below(60)
     at = tape.below(256)
-    for number in range(most):
+    for number in range(2 * most):
+        if len(flows) == most:
+            break
         at += step
         flow: Doc = {"src": sources[at % len(sources)], "dst": targets[(at * 7 + number) % len(targets)]}
         flow["protocol"], flow["port"] = PAIRS[(at * 3 + number // 5) % len(PAIRS)]
@@ -558,8 +568,8 @@ def make_flows(tape: Tape, cluster: list[Timed], most: int) -> list[Doc]:
             flow["established"] = True
         elif spice == 2 and flow["dst"] in OUTSIDE:
             flow["name"] = NAMES[number % len(NAMES)]
-        flows.append(flow)
-    return flows
+        flows.setdefault(repr(flow), flow)
+    return list(flows.values())
 
 
 PAIRS: tuple[tuple[str, int], ...] = (

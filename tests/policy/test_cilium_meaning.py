@@ -58,6 +58,74 @@ def test_an_empty_list_of_peers_selects_nothing_and_ports_alone_select_all() -> 
     assert world().see(ports, "8.8.8.8 > a/web TCP/81") == "denied-ingress"
 
 
+def test_an_empty_list_of_peers_selects_nothing_whatever_stands_beside_it() -> None:
+    both = ingress("[{fromEndpoints: [], fromCIDR: [8.8.8.0/24]}]")
+    assert world().see(both, "8.8.8.8 > a/web TCP/80") == "denied-ingress"
+    assert world().see(ingress("[{fromEntities: []}]"), "8.8.8.8 > a/web TCP/80") == "denied-ingress"
+
+
+@pytest.mark.parametrize("key", ["toFQDNs", "toServices", "toGroups"])
+def test_an_empty_list_that_cilium_leaves_out_is_not_taken_for_nothing(key: str) -> None:
+    rule = egress(f"{{{key}: [], toPorts: [{{ports: [{{port: '80', protocol: TCP}}]}}]}}")
+    assert world().see(rule, "a/web > 8.8.8.8 TCP/80") == "unknown"
+    assert world().see(rule, "a/web > 8.8.8.8 TCP/81") == "denied-egress"
+    assert (f"spec.egress[0].{key}", "not-understood") in problems(rule[0])
+
+
+def test_where_a_namespace_is_named_negative_conditions_hold_for_what_is_no_pod() -> None:
+    others = "{matchExpressions: [{key: 'k8s:io.kubernetes.pod.namespace', operator: NotIn, values: [b]}]}"
+    rules = ingress(f"[{{fromEndpoints: [{others}]}}]")
+    assert world().see(rules, "a/db > a/web TCP/80") == "allowed"
+    assert world().see(rules, "b/web > a/web TCP/80") == "denied-ingress"
+    assert world().see(rules, "8.8.8.8 > a/web TCP/80") == "unknown"
+    assert world().see(rules, "192.168.0.2 > a/web TCP/80") == "unknown"
+    by_label = "{matchExpressions: [{key: io.cilium.k8s.namespace.labels.team, operator: NotIn, values: [y]}]}"
+    assert world().see(ingress(f"[{{fromEndpoints: [{by_label}]}}]"), "8.8.8.8 > a/web TCP/80") == "unknown"
+    positive = "{matchExpressions: [{key: io.kubernetes.pod.namespace, operator: Exists}]}"
+    assert world().see(ingress(f"[{{fromEndpoints: [{positive}]}}]"), "8.8.8.8 > a/web TCP/80") == "denied-ingress"
+    pods_only = ingress("[{fromEndpoints: [{matchExpressions: [{key: app, operator: NotIn, values: [x]}]}]}]")
+    assert world().see(pods_only, "8.8.8.8 > a/web TCP/80") == "denied-ingress"
+
+
+def test_the_namespace_of_an_endpoint_selector_is_replaced_under_its_own_name_only() -> None:
+    def selecting(key: str) -> list[Doc]:
+        return [policy("a/c", f"{{endpointSelector: {{matchLabels: {{'{key}': b}}}}, ingress: [{{}}]}}", CNP)]
+
+    assert world().see(selecting("k8s:io.kubernetes.pod.namespace"), "b/web > a/web TCP/80") == "denied-ingress"
+    for key in ("io.kubernetes.pod.namespace", "any:io.kubernetes.pod.namespace"):
+        assert world().see(selecting(key), "b/web > a/web TCP/80") == "allowed"  # selects nobody
+
+
+def test_a_named_port_on_egress_is_looked_up_among_all_pods() -> None:
+    def known(other: int) -> World:
+        return World(
+            namespace("a"),
+            pod("a/web", "10.0.0.1"),
+            pod("a/api", "10.0.0.2", ports=(("http", "TCP", 8080),)),
+            pod("a/old", "10.0.0.3", ports=(("http", "TCP", other),)),
+            pod("a/bare", "10.0.0.4"),
+        )
+
+    rules = egress("{toPorts: [{ports: [{port: http, protocol: TCP}]}]}")
+    assert known(8080).see(rules, "a/web > a/api TCP/8080") == "allowed"
+    assert known(8080).see(rules, "a/web > a/api TCP/9") == "denied-egress"
+    assert known(8080).see(rules, "a/web > a/bare TCP/8080") == "unknown"  # it gives the name to no port
+    assert known(8080).see(rules, "a/web > 8.8.8.8 TCP/8080") == "unknown"
+    assert known(8080).see(rules, "a/web > a/bare UDP/8080") == "denied-egress"
+    assert known(9090).see(rules, "a/web > a/api TCP/8080") == "unknown"  # pods disagree
+    assert known(9090).see(rules, "a/web > a/gone TCP/7") == "unknown"
+    into = [policy("a/c", "{endpointSelector: {}, ingress: [{toPorts: [{ports: [{port: http}]}]}]}", CNP)]
+    assert known(9090).see(into, "a/web > a/api TCP/8080") == "allowed"  # on ingress it is the pod's own
+    assert known(9090).see(into, "a/web > a/bare TCP/8080") == "denied-ingress"
+
+
+def test_a_field_of_a_port_rule_that_is_not_known_may_let_more_match() -> None:
+    more = ingress("[{toPorts: [{ports: [{port: '80', protocol: TCP}], strange: 1}]}]")
+    assert world().see(more, "a/db > a/web TCP/81") == "unknown"
+    less = ingress("[{toPorts: [{ports: [{port: '80', protocol: TCP}], serverNames: [x]}]}]")
+    assert world().see(less, "a/db > a/web TCP/81") == "denied-ingress"
+
+
 def test_endpoints_are_of_the_policys_namespace_unless_they_name_one() -> None:
     assert world().see(ingress("[{fromEndpoints: [{}]}]"), "b/web > a/web TCP/80") == "denied-ingress"
     for key in ("k8s:io.kubernetes.pod.namespace", "io.kubernetes.pod.namespace"):
@@ -185,6 +253,15 @@ def test_services_made_by_hand_are_their_endpoints() -> None:
             "spec.ingress[0].toPorts[0].ports[0].port",
         ),
         ("{endpointSelector: {}, egress: [{toCIDR: [10.0.0.0/40]}]}", "spec.egress[0].toCIDR[0]"),
+        (
+            "{endpointSelector: {}, ingress: [{toPorts: [{ports: [{port: '0080'}]}]}]}",
+            "spec.ingress[0].toPorts[0].ports[0].port",
+        ),
+        (
+            "{endpointSelector: {}, egress: "
+            "[{toPorts: [{ports: [{port: '0', protocol: UDP}], rules: {dns: [{matchPattern: '*'}]}}]}]}",
+            "spec.egress[0].toPorts[0].rules",
+        ),
         (
             "{endpointSelector: {}, ingress: "
             "[{toPorts: [{ports: [{port: '53'}], rules: {dns: [{matchPattern: '*'}]}}]}]}",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import engine
 import numpy as np
 from hypothesis import HealthCheck, given, settings
+from reference_cluster import Timed
 from strategies import CHANGE, Case, cases
-from world import World, namespace, node, pod, policy
+from world import World, namespace, node, pod, policy, slice_of
 
 from fathom.policy.addresses import address
 from fathom.policy.connectivity import Connectivity, connectivity, connectivity_difference, exposed
 from fathom.policy.ends import Ends, ends_of, ports_of
 from fathom.policy.flows import protocol_word
 from fathom.policy.index import NODE, POD, Index
+from fathom.policy.inventory import Inventory
 
 NOW = CHANGE + 50
 
@@ -105,6 +107,50 @@ def test_a_difference_has_a_counter_example_for_each_change() -> None:
     assert connectivity_difference(sets[0], sets[0]).none
     short = connectivity_difference(*sets, limit=1)
     assert (len(short.changes), short.left_out) == (1, len(found.changes) - 1)
+
+
+def changed(who: Inventory, old: str, new: str) -> set[tuple[str, str]]:
+    """(kind of change, destination) for TCP."""
+    sets = [
+        engine.compile_policies(engine.policy_set([policy("a/c", spec, "CiliumNetworkPolicy")]), who)
+        for spec in (old, new)
+    ]
+    found = [c for c in connectivity_difference(*sets).changes if c.protocol == "TCP"]
+    return {(c.change, target) for c in found for target in c.targets}
+
+
+NOTHING = "{endpointSelector: {}, egress: [{}]}"
+
+
+def test_a_difference_finds_the_api_server_outside_of_the_cluster() -> None:
+    servers = slice_of("default/kubernetes", ["198.51.100.5"], [("https", 6443)])
+    who = engine.inventory(World(namespace("a"), pod("a/web", "10.0.0.1"), servers).cluster)
+    entity = "{endpointSelector: {}, egress: [{toEntities: [kube-apiserver]}]}"
+    assert changed(who, NOTHING, entity) == {("newly-allowed", "198.51.100.5")}
+
+
+def test_a_difference_finds_names_with_and_without_an_answer() -> None:
+    answer = Timed({"kind": "Answer", "name": "api.example.com", "address": "198.51.100.7"})
+    again = Timed({"kind": "Answer", "name": "also.example.com", "address": "198.51.100.8"})
+    who = engine.inventory(World(namespace("a"), pod("a/web", "10.0.0.1"), answer, again).cluster)
+    dns = "{toEndpoints: [{}], toPorts: [{ports: [{port: '53'}], rules: {dns: [{matchPattern: '*'}]}}]}"
+    names = "{matchName: api.example.com}, {matchName: other.org}, {matchPattern: '**.sub.org'}"
+    some = f"{{endpointSelector: {{}}, egress: [{dns}, {{toFQDNs: [{names}]}}]}}"
+    none = f"{{endpointSelector: {{}}, egress: [{dns}]}}"
+    found = {"198.51.100.7", "other.org", "x.sub.org"}
+    assert changed(who, none, some) == {("newly-allowed", name) for name in found}
+
+
+def test_answers_that_no_rule_tells_apart_are_one_end() -> None:
+    answers = [
+        Timed({"kind": "Answer", "name": f"h{n}.example.com", "address": f"198.51.{n >> 8}.{n & 255}"})
+        for n in range(9_000)
+    ]
+    who = engine.inventory(World(namespace("a"), pod("a/web", "10.0.0.1"), *answers).cluster)
+    spec = "{endpointSelector: {}, egress: [{toFQDNs: [{matchName: h8999.example.com}]}]}"
+    compiled = engine.compile_policies(engine.policy_set([policy("a/c", spec, "CiliumNetworkPolicy")]), who)
+    ends = ends_of((compiled,), NOW)
+    assert [text for text in ends.text if text.startswith("198.51.")] == ["198.51.0.0", "198.51.35.39"]
 
 
 def test_exposed_workloads_are_those_that_no_policy_isolates() -> None:

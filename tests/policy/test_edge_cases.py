@@ -366,6 +366,17 @@ def test_case_25_labels_of_pods_and_namespaces_are_those_at_the_time_of_the_flow
     assert world.see(by_pod, "a/two > a/web TCP/1", **after) == "denied-ingress"
 
 
+def test_case_25_a_pod_that_is_not_known_is_not_told_by_labels_that_its_namespace_had_at_another_time() -> None:
+    world = World(
+        Timed(namespace("b", team="x"), 0, 1_000), Timed(namespace("b", team="y"), 1_000), pod("a/web", "10.0.0.1")
+    )
+    by_label = ingress("[{from: [{namespaceSelector: {matchLabels: {team: x}}}]}]")
+    by_name = ingress("[{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: b}}}]}]")
+    for times in ({"first_seen": 10, "last_seen": 900}, {"first_seen": 1_100, "last_seen": 1_200}):
+        assert world.see(by_label, "b/gone > a/web TCP/1", **times) == "unknown"
+        assert world.see(by_name, "b/gone > a/web TCP/1", **times) == "allowed"
+
+
 def test_case_26_connections_from_before_are_not_held_against_a_policy() -> None:
     old = {"established": True}
     assert pair().see([DENY], "a/db > a/web TCP/80", **old) == "allowed"

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import engine
 import pytest
+from reference_cluster import Doc
+from world import World, namespace, pod, policy
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = """
@@ -68,3 +71,23 @@ bomb += "".join(f"{c}: &{c} [{', '.join(['*' + p] * 10)}]\\n" for p, c in zip(na
 print(read_texts([("bomb.yaml", bomb)]).refused[0].reason)
 """
     assert "aliases followed" in run(code, TEXTS)
+
+
+def test_flows_between_workloads_of_a_thousand_unlike_replicas_stay_few_rows() -> None:
+    def replica(kind: str, number: int) -> Doc:
+        labels = {"app": kind, "apps.kubernetes.io/pod-index": str(number)}
+        block = {"x": 1, "y": 2}[kind]
+        address = f"10.{block}.{number // 250}.{number % 250 + 1}"
+        return pod(f"a/{kind}-{number}", address, labels=labels, owner=("StatefulSet", kind))
+
+    world = World(namespace("a"), *[replica(kind, number) for kind in "xy" for number in range(1_000)])
+    by_app = policy("a/p", "{podSelector: {matchLabels: {app: y}}, ingress: [{from: [{podSelector: {}}]}]}")
+    by_pod = "{podSelector: {matchLabels: {apps.kubernetes.io/pod-index: '3'}}}"
+    some = policy("a/p", f"{{podSelector: {{matchLabels: {{app: y}}}}, ingress: [{{from: [{by_pod}]}}]}}")
+    flow = "a/StatefulSet/x > a/StatefulSet/y TCP/80"
+    item = {"src": "a/StatefulSet/x", "dst": "a/StatefulSet/y", "protocol": "TCP", "port": 80}
+    resolved = engine.resolve(engine.flows([item] * 3), engine.inventory(world.cluster))
+    assert len(resolved.rows) == 3 * 1_000
+    assert world.see([by_app], flow) == "allowed"
+    assert world.see([some], flow) == "unknown"
+    assert world.reasons([some], flow) == ["the pods of the workload differ"]

@@ -48,6 +48,8 @@ _SECTIONS: tuple[tuple[str, Direction, Action], ...] = (
     ("egressDeny", "egress", "deny"),
     ("egress", "egress", "allow"),
 )
+#: Fields of a port rule that let less pass, beside ``rules``.
+_NARROWING = frozenset(("terminatingTLS", "originatingTLS", "serverNames", "listener"))
 _MOST = 40  # ports or ICMP fields of one rule
 
 
@@ -154,16 +156,19 @@ def _port_rule(
     """One element of toPorts: its ports, and what of L7 and TLS narrows it."""
     narrowed, widened = list(doubts[0]), list(doubts[1])
     for unknown in field.unknown(frozenset(("ports", "rules"))):
-        narrowed.append(unknown.not_understood("L7, TLS and listener conditions are not evaluated"))
+        problem = unknown.not_understood("L7, TLS and listener conditions are not evaluated")
+        (narrowed if unknown.place.path.rpartition(".")[2] in _NARROWING else widened).append(problem)
     patterns = _l7(field.get("rules"), direction, narrowed)
     items = field.get("ports").elements()
     if len(items) > _MOST:
         raise field.get("ports").refuse(f"more than {_MOST} ports")
-    ports = tuple(port for item in items for port in _ports(item))
+    ports = tuple(port for item in items for port in _ports(item, direction))
     if not items:
         widened.append(field.not_understood("what toPorts without ports matches differs between versions"))
     if patterns and not any(isinstance(p, PortRange) and p.first <= 53 <= p.last for p in ports):
         raise field.get("rules").refuse("DNS rules need port 53")
+    if field.has("rules") and any(isinstance(p, PortRange) and p.first == 0 for p in ports):
+        raise field.get("rules").refuse("L7 rules cannot stand with port 0")
     return Rule(
         field.place,
         direction,
@@ -192,8 +197,11 @@ def _l7(field: Field, direction: Direction, narrowed: list[Problem]) -> list[Nam
     return patterns
 
 
-def _ports(field: Field) -> list[Port]:
-    """One PortProtocol. Raises Refused if malformed: the port is a string in Cilium, and required."""
+def _ports(field: Field, direction: Direction) -> list[Port]:
+    """One PortProtocol. Raises Refused if malformed: the port is a string in Cilium, and required.
+
+    On egress Cilium looks a name up among all pods (or all that the rule selects: versions differ).
+    """
     for unknown in field.unknown(frozenset(("port", "protocol", "endPort"))):
         raise unknown.refuse("unknown field of a port")
     protocol_field = field.get("protocol")
@@ -203,7 +211,9 @@ def _ports(field: Field) -> list[Port]:
     if any(c.isalpha() for c in text):
         if field.has("endPort"):
             raise field.get("endPort").refuse("needs a numeric port beside it")
-        return [NamedPort(PROTOCOLS.get(word, 0), text.lower())]
+        return [NamedPort(PROTOCOLS.get(word, 0), text.lower(), shared=direction == "egress")]
+    if len(text) > 1 and text[0] == "0":
+        raise field.get("port").refuse(f"Cilium reads {text[:64]!r} as octal; write it without leading zeros")
     if not (text.isdigit() and text.isascii() and len(text) <= 5 and int(text) <= 65535):
         raise field.get("port").refuse(f"{text[:64]!r} is neither a port number nor a port name")
     first = int(text)

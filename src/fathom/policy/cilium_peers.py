@@ -16,6 +16,7 @@ from fathom.policy.model import (
     Entity,
     Names,
     Nodes,
+    NoPods,
     Operator,
     Peer,
     Pods,
@@ -43,7 +44,6 @@ ENTITIES = (
     "none",
 )
 _NAMESPACE = "io.kubernetes.pod.namespace"
-_NAMESPACE_KEYS = frozenset((_NAMESPACE, "k8s:" + _NAMESPACE, "any:" + _NAMESPACE))
 _NAMESPACE_LABEL = "io.cilium.k8s.namespace.labels."
 _ACCOUNT = "io.cilium.k8s.policy.serviceaccount"
 _KEPT = re.compile(r"io\.kubernetes\.pod\.namespace|io\.cilium\.k8s\.|app\.kubernetes\.io")
@@ -56,6 +56,8 @@ _MEMBERS: dict[Direction, tuple[str, ...]] = {
     "ingress": ("fromEndpoints", "fromCIDR", "fromCIDRSet", "fromEntities", "fromNodes", "fromGroups"),
     "egress": ("toEndpoints", "toCIDR", "toCIDRSet", "toEntities", "toNodes", "toGroups", "toServices", "toFQDNs"),
 }
+#: Of these, an empty list is left out by Cilium, or made into other peers, and does not select nothing.
+_MAY_BE_EMPTY = frozenset(("toFQDNs", "toServices", "toGroups", "fromGroups"))
 _REQUIRES: dict[Direction, str] = {"ingress": "fromRequires", "egress": "toRequires"}
 
 
@@ -70,12 +72,15 @@ def members(direction: Direction) -> frozenset[str]:
 
 
 def subject(field: Field, namespace: str) -> Selector:
-    """The endpointSelector. A namespaced policy selects in its own namespace, whatever its matchLabels say of it."""
+    """The endpointSelector. A namespaced policy selects in its own namespace, whatever its matchLabels say of it.
+
+    Cilium takes out ``k8s:io.kubernetes.pod.namespace`` only; under its other names it stays a condition.
+    """
     if not namespace:
         return labels.selector(field, "pod", _translate)
     given = field.mapping()
     matched = field.get("matchLabels").mapping()
-    kept = {key: value for key, value in matched.items() if key not in _NAMESPACE_KEYS}
+    kept = {key: value for key, value in matched.items() if key != "k8s:" + _NAMESPACE}
     if len(kept) < len(matched):
         field.warn("the namespace in the endpointSelector has no effect: it is always the policy's own")
         field = Field({**given, "matchLabels": kept}, field.document, field.problems, field)
@@ -87,7 +92,8 @@ def peers(
 ) -> tuple[Peer, ...] | None:
     """The peers of one rule: None where it names none. Raises Refused where two kinds are combined.
 
-    Requirements (``fromRequires``) bind every rule of the pod: they make it uncertain, through ``unclear``.
+    A list that is there and empty selects nothing, whatever stands beside it. Requirements (``fromRequires``) bind
+    every rule of the pod: they make it uncertain, through ``unclear``.
     """
     if field.get(_REQUIRES[direction]).elements():
         problem = field.get(_REQUIRES[direction]).not_understood("requirements on all peers are not evaluated")
@@ -96,8 +102,13 @@ def peers(
     filled = [key for key in present if field.get(key).elements()]
     if len(filled) > 1:
         raise field.refuse(f"{filled[0]} and {filled[1]} may not stand in one rule")
+    empty = [key for key in present if key not in filled]
+    if any(key not in _MAY_BE_EMPTY for key in empty):
+        return ()
+    if empty:
+        return (Unclear(field.get(empty[0]).not_understood("what an empty list of these selects differs")),)
     if not filled:
-        return () if present else None
+        return None
     key = filled[0]
     if key == "toServices" and field.get("toPorts").elements():
         return (Unclear(field.get(key).not_understood("toServices with toPorts is refused by some versions")),)
@@ -109,7 +120,7 @@ def peers(
 
 def _peer(field: Field, kind: str, namespace: str) -> list[Peer]:
     if kind == "Endpoints":
-        return [_endpoints(field, namespace)]
+        return _endpoints(field, namespace)
     if kind == "Entities":
         if field.value == "cluster-mesh":
             return [Unclear(field.not_understood("what other clusters hold is not known"))]
@@ -127,19 +138,29 @@ def _peer(field: Field, kind: str, namespace: str) -> list[Peer]:
     return [Unclear(field.not_understood("groups of a cloud provider are not known"))]
 
 
-def _endpoints(field: Field, namespace: str) -> Peer:
+def _endpoints(field: Field, namespace: str) -> list[Peer]:
     found = field.get("matchLabels").mapping()
     reserved = [key for key in found if isinstance(key, str) and key.startswith("reserved:")]
     if reserved:
         word = reserved[0].removeprefix("reserved:")
         if len(found) == 1 and not field.get("matchExpressions").elements() and word in ENTITIES:
-            return Entity(word)
-        return Unclear(field.not_understood("reserved labels beside others are not evaluated"))
+            return [Entity(word)]
+        return [Unclear(field.not_understood("reserved labels beside others are not evaluated"))]
+    for unknown in field.unknown(frozenset(("matchLabels", "matchExpressions"))):
+        return [Unclear(unknown.not_understood("unknown field of an endpoint selector"))]
     chosen = labels.selector(field, "pod", _translate)
-    named = any(r.scope in ("namespace", "namespace-name") for r in chosen.requirements)
-    if namespace and not named:
-        chosen = labels.by_name(namespace) + chosen
-    return Pods(chosen)
+    named = any(r.scope == "namespace-name" for r in chosen.requirements)
+    labelled = any(r.scope == "namespace" for r in chosen.requirements)
+    if namespace and not named and not labelled:
+        return [Pods(labels.by_name(namespace) + chosen)]
+    if all(r.operator in _MET_BY_ABSENCE for r in chosen.requirements) and (named or (namespace and labelled)):
+        # Where a namespace is named, Cilium adds no other condition: these hold for whoever has no labels.
+        reason = "these conditions hold for what is no pod as well: the outside, nodes"
+        return [Pods(chosen), NoPods(field.not_understood(reason))]
+    return [Pods(chosen)]
+
+
+_MET_BY_ABSENCE = ("NotIn", "DoesNotExist", "?")
 
 
 def _translate(field: Field, key: str, operator: Operator, values: tuple[str, ...]) -> Requirement:

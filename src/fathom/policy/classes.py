@@ -127,6 +127,12 @@ class Classes:
         """What may match every column, and must match none."""
         return np.zeros(self.count, bool), np.ones(self.count, bool)
 
+    def no_pods(self) -> Pair:
+        """What may match the outside and nodes."""
+        must, may = self.nothing()
+        may[: self.first_pod] = True
+        return must, may
+
     def pods(self, selector: Selector) -> Pair:
         """Pods that meet all requirements (never hosts or the outside)."""
         found = self._memory.get(selector)

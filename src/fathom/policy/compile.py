@@ -29,6 +29,7 @@ from fathom.policy.model import (
     NamePattern,
     Names,
     Nodes,
+    NoPods,
     Peer,
     Pods,
     Policy,
@@ -41,14 +42,17 @@ from fathom.policy.model import (
     Unclear,
 )
 from fathom.policy.options import DEFAULTS, Options
-from fathom.policy.portcells import PortCells
+from fathom.policy.portcells import PortCells, settled
 
 Pair = tuple[Bools, Bools]
 
 
 @dataclass(frozen=True)
 class RuleRef:
-    """A rule in the compiled table: which policy, which of its rules, and its terms."""
+    """A rule in the compiled table: which policy, which of its rules, and its terms.
+
+    ``named`` are its ports by (protocol, name); of those in ``vague`` it is not certain which port they are.
+    """
 
     policy: int
     rule: Rule
@@ -56,6 +60,7 @@ class RuleRef:
     cells: int
     ports: int
     named: frozenset[tuple[int, str]]
+    vague: frozenset[tuple[int, str]]
     names: tuple[NamePattern, ...]
     learned: bool
 
@@ -67,7 +72,11 @@ class RuleRef:
     @property
     def unclear(self) -> bool:
         """Whether a peer of it is not understood."""
-        return any(isinstance(peer, (Unclear, Services)) for peer in self.rule.peers or ())
+        return any(
+            isinstance(peer, (Unclear, NoPods, Services))
+            or (isinstance(peer, (Pods, Nodes)) and not peer.selector.understood)
+            for peer in self.rule.peers or ()
+        )
 
 
 @dataclass(frozen=True)
@@ -184,7 +193,9 @@ class _Builder:
         self.services = {id(p): self._service(p) for p in _peers(policies) if isinstance(p, Services)}
         self.classes = Classes(index, self._requirements())
         self.cells = Cells(self._blocks())
-        self.ports = PortCells(port for p in policies for rule in p.rules for port in rule.ports or ())
+        self._given = {item for profile in index.profiles.values for item in profile.ports}
+        self._settled: dict[tuple[Port, ...] | None, tuple[Port, ...] | None] = {None: None}
+        self.ports = PortCells(port for p in policies for rule in p.rules for port in self._meant(rule.ports) or ())
         self.class_terms = Terms(self.classes.count)
         self.cell_terms = Terms(self.cells.columns)
         self.port_terms = Terms(self.ports.count)
@@ -239,13 +250,22 @@ class _Builder:
         groups, group_of = self._groups(direction, rules, numbers)
         return Side(direction, tuple(rules), terms, groups, group_of)
 
+    def _meant(self, ports: tuple[Port, ...] | None) -> tuple[Port, ...] | None:
+        """The ports with shared names looked up among all pods."""
+        if ports not in self._settled:
+            self._settled[ports] = settled(ports or (), self._given)
+        return self._settled[ports]
+
     def _rule(self, policy: int, rule: Rule) -> RuleRef:
         classes, cells = self._peers(rule.peers)
-        named = frozenset((p.protocol, p.name) for p in rule.ports or () if isinstance(p, NamedPort))
+        ports = self._meant(rule.ports)
+        given = [port for port in ports or () if isinstance(port, NamedPort)]
+        named = frozenset((port.protocol, port.name) for port in given)
+        vague = frozenset((port.protocol, port.name) for port in given if port.shared)
         names = [peer for peer in rule.peers or () if isinstance(peer, Names)]
         patterns = tuple(sorted(peer.pattern for peer in names))
         learned = any(peer.learned for peer in names)
-        return RuleRef(policy, rule, classes, cells, self._ports(rule.ports), named, patterns, learned)
+        return RuleRef(policy, rule, classes, cells, self._ports(ports), named, vague, patterns, learned)
 
     def _peers(self, peers: tuple[Peer, ...] | None) -> tuple[int, int]:
         found = self._peer_memory.get(peers)
@@ -282,6 +302,8 @@ class _Builder:
             must, may = self.classes.entity(peer.name)
         elif isinstance(peer, Unclear):
             must, may = self.classes.anything()
+        elif isinstance(peer, NoPods):
+            must, may = self.classes.no_pods()
         else:
             return  # names are bound to rows later
         classes[0] |= must

@@ -170,6 +170,11 @@ class Finder:
     def _absent(self, namespace: str) -> Candidate:
         return Candidate(POD, self.index.unknown_pod(namespace), cause=ABSENT, note=ABSENT)
 
+    def some_pod(self, text: str) -> Candidate:
+        """A pod of which no more is known than the namespace that ``text`` names (or not even that)."""
+        profile = self.index.unknown_pod(text.partition("/")[0]) if "/" in text else 0
+        return Candidate(POD, profile, cause=REPLICAS, note=REPLICAS)
+
     def _node(self, name: str) -> Candidate:
         node = self.index.nodes.numbers.get(name, -1)
         return Candidate(NODE, addresses=self._node_addresses(name), node=node, note=CHANGED)

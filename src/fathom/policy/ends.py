@@ -1,7 +1,8 @@
 """The ends and ports of a static analysis: one of each kind that the compared policy sets can tell apart.
 
 Ends are pods (by class, address cell and named ports), nodes other than the pod's own, and the outside (one address
-of each interval that blocks cut, and each address that DNS answers gave). Ports are intervals of each protocol.
+of each interval that blocks cut, each API server, and for DNS names one address of each place and set of patterns that
+it meets, or the name alone where no answer is known). Ports are intervals of each protocol.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from fathom.policy.compile import Compiled
 from fathom.policy.index import EXTERNAL, NODE, POD, Index
 from fathom.policy.inventory import FOREVER
 from fathom.policy.labelling import workload_of
+from fathom.policy.model import NamePattern
+from fathom.policy.names import example, matches
 
 #: A node number that is no node: pods of a static analysis are on none of the nodes that they meet.
 ELSEWHERE = 1 << 30
-_MOST_ANSWERS = 4_000
 #: Addresses set apart for documentation (RFC 5737, RFC 3849): they stand for the outside where they can.
 _SPOKEN = {4: (203 << 24) + (113 << 8) + 1, 6: (0x20010DB8 << 96) + 1}
 
@@ -133,7 +135,7 @@ class _Collector:
                     self.texts.append((f"Node/{name}", "", f"Node/{name}"))
 
     def outside(self) -> None:
-        """One address of each interval; then those that names were answered with."""
+        """One address of each interval; then the API servers, those that names were answered with, and names."""
         for family in (4, 6):
             edges = sorted({e for c in self.sets for e in c.cells.edges(family)})
             for at, first in enumerate(edges):
@@ -141,10 +143,32 @@ class _Collector:
                 one = self._outer(family, first, last)
                 if one is not None:
                     self._add_outside(one, frozenset())
-        for one, answers in list(self.index.answers.items())[:_MOST_ANSWERS]:
+        for one in sorted(self.index.api_servers):
+            if one not in self.index.holders:
+                self._add_outside(one, frozenset())
+        self._named()
+
+    def _named(self) -> None:
+        """Of the addresses that DNS answers gave, one for each place and each set of patterns that its names meet."""
+        every = {pattern for compiled in self.sets for pattern in _patterns(compiled)}
+        globs = sorted(pattern for pattern in every if pattern.style != "exact")
+        met: set[NamePattern] = set()
+        seen: set[tuple[object, ...]] = set()
+        for one, answers in self.index.answers.items():
             names = frozenset(name for name, since, until in answers if since <= self.time < until)
-            if names and one not in self.index.holders:
+            if not names or one in self.index.holders:
+                continue
+            mine = {NamePattern("exact", name) for name in names} & every
+            mine |= {pattern for pattern in globs if any(matches(pattern, name) for name in names)}
+            key = (self._in_cells(self.index.addresses.number((one,))), frozenset(mine))
+            if key not in seen:
+                seen.add(key)
+                met |= mine
                 self._add_outside(one, names)
+        for name in sorted({example(pattern) for pattern in every - met}):
+            number = self.name_sets.setdefault(frozenset((name,)), len(self.name_sets))
+            self.rows.append([EXTERNAL, 0, 0, -1, number, 0, 0, 0, 0])
+            self.texts.append((name, "", name))
 
     def _outer(self, family: int, first: int, last: int) -> Address | None:
         """An address of the interval that is neither of the cluster nor of the machine itself."""
@@ -179,6 +203,10 @@ class _Collector:
             tuple(workload for _, _, workload in self.texts),
             tuple(self.name_sets),
         )
+
+
+def _patterns(compiled: Compiled) -> set[NamePattern]:
+    return {pattern for side in compiled.sides.values() for rule in side.rules for pattern in rule.names}
 
 
 def ports_of(sets: Sequence[Compiled]) -> tuple[PortSpan, ...]:

@@ -274,7 +274,10 @@ class _State:
         blame = np.where(table["dst_cause"][rows] > 0, table["dst_cause"][rows], NOT_UNDERSTOOD)
         reasons |= np.where(others & open_port, blame, 0).astype(np.uint32)
         reasons |= np.where(self.maybe_own[rows], WHICH_NODE, 0).astype(np.uint32)
-        if any(not member.sure for member in group.members):
+        unsure = [self.compiled.policies[member.policy].subject for member in group.members if not member.sure]
+        if not all(subject.understood for subject in unsure):
+            reasons |= NOT_UNDERSTOOD
+        if any(subject.understood for subject in unsure):
             mine = table[self.subject + "_cause"][rows]
             reasons |= np.where(mine > 0, mine, ABSENT).astype(np.uint32)
         self.reasons[rows] |= reasons

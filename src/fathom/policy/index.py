@@ -196,11 +196,14 @@ class Index:
         return self.addresses.number(tuple(sorted(found)))
 
     def unknown_pod(self, namespace: str) -> int:
-        """The profile of a pod that is not in the inventory, in a namespace that may be."""
+        """The profile of a pod that is not in the inventory, in a namespace that may be.
+
+        When it was there is not known either: labels of the namespace count only where they never changed.
+        """
         found = self._unknown.get(namespace)
         if found is None:
-            space = self.spaces.get(namespace)
-            labels = self._space_labels(space[-1]) if space else None
+            spaces = {self._space_labels(space) for space in self.spaces.get(namespace, ())}
+            labels = spaces.pop() if len(spaces) == 1 else None
             found = self._unknown[namespace] = self.profiles.number(Profile(namespace, labels, None))
         return found
 

@@ -45,7 +45,8 @@ def scoped(scope: Scope) -> Translate:
 def selector(field: Field, scope: Scope, translate: Translate | None = None) -> Selector:
     """The LabelSelector in ``field``; absent matches everything, as an empty one does.
 
-    Unknown fields are reported and make the selector uncertain. Raises Refused if it is malformed.
+    Unknown fields are reported, and what is left of the selector is that it may match anything: they could choose
+    more as well as less. Raises Refused if it is malformed.
     """
     turn = translate or scoped(scope)
     found: list[Requirement] = []
@@ -59,7 +60,7 @@ def selector(field: Field, scope: Scope, translate: Translate | None = None) -> 
         found.append(_requirement(expression, turn))
     for unknown in field.unknown(frozenset(("matchLabels", "matchExpressions"))):
         unknown.not_understood("unknown field of a label selector")
-        found.append(Requirement(scope, "", "?"))
+        found = [Requirement(scope, "", "?")]
     return Selector(tuple(sorted(set(found))))
 
 

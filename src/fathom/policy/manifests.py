@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from fathom.policy import addresses
 from fathom.policy.documents import LIMITS, Document, Limits
 from fathom.policy.documents import read as read_documents
 from fathom.policy.fields import Field
@@ -104,21 +105,38 @@ def _namespace(document: Field, reading: _Reading) -> None:
 
 def _node(document: Field, reading: _Reading) -> None:
     spec, status = document.get("spec"), document.get("status")
-    blocks = spec.get("podCIDRs").texts() or ((spec.get("podCIDR").text(),) if spec.has("podCIDR") else ())
+    blocks = [_block(item) for item in spec.get("podCIDRs").elements()]
+    if not blocks and spec.get("podCIDR").text(default=""):
+        blocks = [_block(spec.get("podCIDR"))]
     wanted = ("InternalIP", "ExternalIP")
-    addresses = tuple(
-        item.get("address").text()
+    found = tuple(
+        _address(item.get("address"))
         for item in status.get("addresses").elements()
         if item.get("type").text(default="") in wanted
     )
-    reading.records.nodes.append(Node(name_of(document), labels_of(document), addresses, blocks))
+    reading.records.nodes.append(Node(name_of(document), labels_of(document), found, tuple(blocks)))
+
+
+def _address(field: Field) -> str:
+    """An IP address. One that cannot be read would be taken for the outside: it is refused."""
+    text = field.text()
+    if addresses.address(text) is None:
+        raise field.refuse(f"{text[:64]!r} is not an IP address")
+    return text
+
+
+def _block(field: Field) -> str:
+    text = field.text()
+    if addresses.block(text) is None:
+        raise field.refuse(f"{text[:64]!r} is not an address block")
+    return text
 
 
 def _pod(document: Field, reading: _Reading) -> None:
     spec, status = document.get("spec"), document.get("status")
-    ips = [item.get("ip").text() for item in status.get("podIPs").elements()]
-    if not ips and status.has("podIP"):
-        ips = [status.get("podIP").text()]
+    ips = [_address(item.get("ip")) for item in status.get("podIPs").elements()]
+    if not ips and status.get("podIP").text(default=""):
+        ips = [_address(status.get("podIP"))]
     namespace = namespace_of(document)
     pod = Pod(
         namespace,
@@ -204,12 +222,14 @@ def _service(document: Field, reading: _Reading) -> None:
     spec = document.get("spec")
     if spec.get("type").text(default="") == "ExternalName":
         return
-    ips = spec.get("clusterIPs").texts() or ((spec.get("clusterIP").text(),) if spec.has("clusterIP") else ())
-    balanced = tuple(
-        item.get("ip").text()
+    given = spec.get("clusterIPs").elements() or [spec.get("clusterIP")]
+    ips = tuple(_address(item) for item in given if item.text(default="") not in ("", "None"))
+    balanced = [
+        item.get("ip")
         for item in document.get("status").get("loadBalancer").get("ingress").elements()
         if item.has("ip")
-    )
+    ]
+    outer = tuple(_address(item) for item in (*spec.get("externalIPs").elements(), *balanced))
     chosen = spec.get("selector")
     selector = {key: chosen.get(key).text() for key in chosen.mapping()}
     reading.records.services.append(
@@ -217,8 +237,8 @@ def _service(document: Field, reading: _Reading) -> None:
             namespace_of(document),
             name_of(document),
             selector or None,
-            tuple(ip for ip in ips if ip not in ("", "None")),
-            (*spec.get("externalIPs").texts(), *balanced),
+            ips,
+            outer,
             tuple(_service_port(item) for item in spec.get("ports").elements()),
             labels_of(document),
             spec.get("externalTrafficPolicy").text(default="") == "Local",
@@ -243,9 +263,10 @@ def _slice(document: Field, reading: _Reading) -> None:
     service = labels_of(document).get("kubernetes.io/service-name", "")
     if not service:
         return
+    numbers = document.get("addressType").text(default="") != "FQDN"
     backends = tuple(
         Backend(
-            item.get("addresses").texts(),
+            tuple(_address(one) for one in item.get("addresses").elements()) if numbers else (),
             item.get("targetRef").get("name").text(default="")
             if item.get("targetRef").get("kind").text(default="") == "Pod"
             else "",

@@ -83,7 +83,8 @@ class Matcher:
 
     def _add_named(self, group: Group, rows: NDArray[np.int64], ports: Bools, may: bool) -> None:
         for at, number in enumerate(group.rules.tolist()):
-            named = self.side.rules[number].named
+            ref = self.side.rules[number]
+            named = ref.named if may else ref.named - ref.vague
             if named:
                 ports[at] |= self._port_row(named, may)[self.bound.ports[rows]]
 

@@ -40,6 +40,11 @@ class Selector(msgspec.Struct, frozen=True, order=True):
 
     requirements: tuple[Requirement, ...] = ()
 
+    @property
+    def understood(self) -> bool:
+        """Whether every requirement is understood."""
+        return all(requirement.operator != "?" for requirement in self.requirements)
+
     def __add__(self, other: Selector) -> Selector:
         return Selector(self.requirements + other.requirements)
 
@@ -100,7 +105,13 @@ class Unclear(msgspec.Struct, frozen=True):
     problem: Problem
 
 
-Peer = Pods | Nodes | Blocks | Entity | Names | Services | Unclear
+class NoPods(msgspec.Struct, frozen=True):
+    """Whatever is no pod: it may match."""
+
+    problem: Problem
+
+
+Peer = Pods | Nodes | Blocks | Entity | Names | Services | Unclear | NoPods
 
 
 class PortRange(msgspec.Struct, frozen=True, order=True):
@@ -112,10 +123,21 @@ class PortRange(msgspec.Struct, frozen=True, order=True):
 
 
 class NamedPort(msgspec.Struct, frozen=True, order=True):
-    """The port that the destination pod calls ``name``; protocol 0 is any."""
+    """The port that the destination pod calls ``name``; protocol 0 is any.
+
+    ``shared``: it is looked up among all pods, so that it is certain only where they agree.
+    """
 
     protocol: int
     name: str
+    shared: bool = False
+
+
+class PossiblePort(msgspec.Struct, frozen=True, order=True):
+    """A port that a shared name stands for at some pod: it may match at others."""
+
+    protocol: int
+    number: int
 
 
 class IcmpType(msgspec.Struct, frozen=True, order=True):
@@ -125,7 +147,7 @@ class IcmpType(msgspec.Struct, frozen=True, order=True):
     type: str
 
 
-Port = PortRange | NamedPort | IcmpType
+Port = PortRange | NamedPort | PossiblePort | IcmpType
 
 
 class Rule(msgspec.Struct, frozen=True):

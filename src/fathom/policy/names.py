@@ -38,6 +38,13 @@ def matches(pattern: NamePattern, name: str) -> bool:
     return len(labels) == len(wanted) and all(_glob(w, have) for w, have in zip(wanted, labels, strict=True))
 
 
+def example(pattern: NamePattern) -> str:
+    """A name that the pattern covers."""
+    if pattern.style == "exact":
+        return pattern.text
+    return ".".join("x" if label == "**" else label.replace("*", "x") for label in pattern.text.split("."))
+
+
 def _glob(pattern: str, label: str) -> bool:
     """``*`` matches any run of characters of one label; greedy, going back to the last star only."""
     at = start = 0

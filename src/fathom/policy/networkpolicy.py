@@ -82,14 +82,13 @@ def _rule(field: Field, direction: Direction, namespace: str) -> Rule:
         unknown.not_understood("unknown field of a rule") for unknown in field.unknown(frozenset((key, "ports")))
     ]
     peers = [_peer(item, namespace) for item in field.get(key).elements()]
-    narrowed: list[Problem] = []
-    ports = [port(item, narrowed) for item in field.get("ports").elements()]
+    ports = [port(item, widened) for item in field.get("ports").elements()]
     return Rule(
         field.place,
         direction,
         peers=tuple(peers) or None,
         ports=tuple(ports) or None,
-        narrowed=(*narrowed, *widened),
+        narrowed=tuple(widened),
         widened=tuple(widened),
     )
 
@@ -143,10 +142,13 @@ def _cidr(field: Field) -> addresses.Block:
     return found
 
 
-def port(field: Field, narrowed: list[Problem]) -> Port:
-    """One NetworkPolicyPort. Unknown fields are added to ``narrowed``. Raises Refused if it is malformed."""
+def port(field: Field, widened: list[Problem]) -> Port:
+    """One NetworkPolicyPort. Raises Refused if it is malformed.
+
+    Unknown fields are added to ``widened``: ``endPort`` was one of them once, and let more ports match.
+    """
     for unknown in field.unknown(frozenset(("protocol", "port", "endPort"))):
-        narrowed.append(unknown.not_understood("unknown field of a port"))
+        widened.append(unknown.not_understood("unknown field of a port"))
     protocol = PROTOCOLS[transport(field.get("protocol"))]
     value = field.get("port")
     if field.has("endPort"):

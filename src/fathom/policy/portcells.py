@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fathom.policy.bits import Bools
-from fathom.policy.model import IcmpType, NamedPort, Port, PortRange
+from fathom.policy.model import TRANSPORTS, IcmpType, NamedPort, Port, PortRange, PossiblePort
 
 _KNOWN = (6, 17, 132, 1, 58)
 _OTHER = len(_KNOWN)
@@ -27,6 +27,8 @@ class PortCells:
         for port in ports:
             if isinstance(port, PortRange) and port.protocol in edges:
                 edges[port.protocol] |= {port.first, port.last + 1}
+            elif isinstance(port, PossiblePort):
+                edges[port.protocol] |= {port.number, port.number + 1}
             elif isinstance(port, NamedPort):
                 names.add((port.protocol, port.name))
         self.named = frozenset(name for _, name in names)
@@ -79,6 +81,8 @@ class PortCells:
                     must[:] = True
                 else:
                     must |= self._range(port)
+            elif isinstance(port, PossiblePort):
+                may |= self._range(PortRange(port.protocol, port.number, port.number))
             elif isinstance(port, IcmpType):
                 at, cuts = self._spans[port.protocol]
                 may[at : at + len(cuts)] = True
@@ -92,3 +96,25 @@ class PortCells:
         starts = np.array(cuts)
         found[at : at + len(cuts)] = (starts >= port.first) & (starts <= port.last)
         return found
+
+
+def settled(ports: tuple[Port, ...], given: Iterable[tuple[str, int, int]]) -> tuple[Port, ...]:
+    """Shared names as what they may stand for: ``given`` is (name, protocol, port) of all pods.
+
+    A name stays shared for a protocol in which pods give it to different ports: it is certain for none of them.
+    """
+    shared = [port for port in ports if isinstance(port, NamedPort) and port.shared]
+    if not shared:
+        return ports
+    meant: dict[NamedPort, set[PossiblePort]] = {port: set() for port in shared}
+    for name, protocol, number in given:
+        for port in shared:
+            if port.name == name and port.protocol in (0, protocol):
+                meant[port].add(PossiblePort(protocol, number))
+    found = [port for port in ports if port not in meant]
+    for port, possible in meant.items():
+        found += sorted(possible)
+        for protocol in TRANSPORTS if port.protocol == 0 else (port.protocol,):
+            agreed = sum(one.protocol == protocol for one in possible) < 2
+            found.append(NamedPort(protocol, port.name, shared=not agreed))
+    return tuple(found)

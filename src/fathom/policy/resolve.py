@@ -112,6 +112,7 @@ def resolve(flows: Flows, inventory: Inventory, options: Options = DEFAULTS) -> 
     dst_table, dst_keys = _destinations(flows, finder)
     first, last = _window(flows)
     flow, src = _expand(src_table, src_keys, first, last)
+    flow, src = _bounded(src_table, src_keys, (flow, src), np.diff(dst_table.start)[dst_keys])
     position, dst = _expand(dst_table, dst_keys[flow], first[flow], last[flow])
     flow, src = flow[position], src[position]
     if not (src_table.timeless and dst_table.timeless):
@@ -124,12 +125,21 @@ def resolve(flows: Flows, inventory: Inventory, options: Options = DEFAULTS) -> 
     return Resolved(index, options, rows, len(flows), sets, bool(index.answers) or bool(np.any(flows.rows["name"])))
 
 
-class _Table:
-    """Candidates of all keys behind one another; ``start`` has one entry more than there are keys."""
+#: A flow between more pairs of pods than this (two workloads whose many replicas have labels of their own) is taken
+#: as one from a pod of which no more than the namespace is known.
+MOST_PAIRS = 1 << 16
 
-    def __init__(self, lists: list[list[Candidate]]) -> None:
+
+class _Table:
+    """Candidates of all keys behind one another; ``start`` has one entry more than there are keys.
+
+    Behind them stand spare ones, which no key names: ``spare`` maps some keys to theirs.
+    """
+
+    def __init__(self, lists: list[list[Candidate]], spare: dict[int, Candidate] | None = None) -> None:
         self.start = np.zeros(len(lists) + 1, np.int64)
         np.cumsum([len(item) for item in lists], out=self.start[1:])
+        self.spare = {key: int(self.start[-1]) + place for place, key in enumerate(spare or ())}
         flat = [
             (
                 c.kind,
@@ -149,7 +159,7 @@ class _Table:
                 c.keeps,
                 c.pod,
             )
-            for item in lists
+            for item in (*lists, (spare or {}).values())
             for c in item
         ]
         rows = np.array(flat, dtype=_CANDIDATE)
@@ -159,7 +169,10 @@ class _Table:
 
 def _sources(flows: Flows, finder: Finder) -> tuple[_Table, NDArray[np.int64]]:
     used, keys = _used(flows.rows["src"], len(flows.strings))
-    return _Table([finder.find(flows.strings[number]) for number in used.tolist()]), keys
+    texts = [flows.strings[number] for number in used.tolist()]
+    lists = [finder.find(text) for text in texts]
+    spare = {key: finder.some_pod(texts[key]) for key, item in enumerate(lists) if len(item) > 1}
+    return _Table(lists, spare), keys
 
 
 def _used(numbers: NDArray[np.int32], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -209,6 +222,28 @@ def _expand(
     some[position[fits]] = True
     fits |= ~some[position]
     return position[fits], chosen[fits]
+
+
+def _bounded(
+    table: _Table,
+    keys: NDArray[np.int64],
+    found: tuple[NDArray[np.int64], NDArray[np.int64]],
+    others: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(flow, candidate) pairs, each flow with no more than MOST_PAIRS of them times its candidates at the other end."""
+    flow, chosen = found
+    if len(flow) == len(keys):
+        return found
+    count = np.bincount(flow, minlength=len(keys))
+    many = (count > 1) & (count * others > MOST_PAIRS)
+    if not many.any():
+        return found
+    replaced = np.flatnonzero(many)
+    spare = np.array([table.spare[key] for key in keys[replaced].tolist()], np.int64)
+    kept = ~many[flow]
+    flow, chosen = np.concatenate([flow[kept], replaced]), np.concatenate([chosen[kept], spare])
+    order = np.argsort(flow, kind="stable")
+    return flow[order], chosen[order]
 
 
 def _together(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import Any
+
+import pytest
 
 from fathom.policy.inventory import FOREVER, Inventory
 from fathom.policy.manifests import read_texts
@@ -113,3 +116,38 @@ def test_a_malformed_manifest_is_a_problem_with_its_place_and_the_others_are_rea
     found = read_texts([("f", f"{bad}\n---\n{pod('ok', '', '10.0.0.1')}")]).records
     assert [p.name for p in found.pods] == ["ok"]
     assert found.problems[0].place.path == "spec.containers[0].ports[0].containerPort"
+
+
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        ({"kind": "Pod", "status": {"podIP": "10.0.0.300"}}, "status.podIP"),
+        ({"kind": "Pod", "status": {"podIPs": [{"ip": "10.0.0.1"}, {"ip": "x"}]}}, "status.podIPs[1].ip"),
+        ({"kind": "Node", "spec": {"podCIDRs": ["10.0.0.0/33"]}}, "spec.podCIDRs[0]"),
+        ({"kind": "Node", "spec": {"podCIDR": "10.0.0.0"}}, "spec.podCIDR"),
+        (
+            {"kind": "Node", "status": {"addresses": [{"type": "InternalIP", "address": "n1"}]}},
+            "status.addresses[0].address",
+        ),
+        ({"kind": "Service", "spec": {"clusterIP": "10.96.0.01"}}, "spec.clusterIP"),
+        ({"kind": "Service", "spec": {"externalIPs": ["host"]}}, "spec.externalIPs[0]"),
+        (
+            {"kind": "Service", "status": {"loadBalancer": {"ingress": [{"ip": "host"}]}}},
+            "status.loadBalancer.ingress[0].ip",
+        ),
+    ],
+)
+def test_an_address_that_cannot_be_read_is_refused_and_not_left_out(document: dict[str, Any], path: str) -> None:
+    whole = {"apiVersion": "v1", "metadata": {"name": "x"}, **document}
+    found = read_texts([("f", json.dumps(whole))]).records
+    assert [(p.place.path, p.severity) for p in found.problems] == [(path, "refused")]
+
+
+def test_a_slice_of_names_has_no_addresses() -> None:
+    labels = {"kubernetes.io/service-name": "s"}
+    endpoints = [{"addresses": ["db.example.com"]}]
+    head = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "s", "labels": labels}}
+    found = inventory(json.dumps({**head, "addressType": "FQDN", "endpoints": endpoints})).records
+    assert [backend.addresses for backend in found.slices[0].backends] == [()]
+    wrong = read_texts([("f", json.dumps({**head, "addressType": "IPv4", "endpoints": endpoints}))]).records
+    assert wrong.problems[0].place.path == "endpoints[0].addresses[0]"
