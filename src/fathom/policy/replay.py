@@ -6,8 +6,6 @@ Verdicts that are unknown are groups of their own: they are neither allowed nor 
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +24,8 @@ class Group(msgspec.Struct, frozen=True):
 
     ``flows`` counts rows, ``connections`` what was counted on them; ``first`` and ``last`` are epoch seconds (0: not
     known). ``policies`` select the side that decided, ``rules`` of them match (both empty beyond the groups that were
-    asked to be explained). ``example`` is one flow's number.
+    asked to be explained). ``example`` is one flow's number. ``absent`` names the policies that would allow the group
+    (empty where it was not asked, or none would).
     """
 
     src: str
@@ -43,6 +42,7 @@ class Group(msgspec.Struct, frozen=True):
     policies: tuple[str, ...] = ()
     rules: tuple[Hit, ...] = ()
     example: int = 0
+    absent: tuple[str, ...] = ()
 
 
 class Replay(msgspec.Struct, frozen=True):
@@ -149,21 +149,3 @@ def _told(compiled: Compiled, resolved: Resolved, verdicts: Verdicts, groups: li
 def words(table: dict[int, str], bits: int) -> tuple[str, ...]:
     """The words of the bits that are set."""
     return tuple(text for bit, text in table.items() if bits & bit)
-
-
-def to_dict(flows: Flows, verdicts: Verdicts, number: int) -> dict[str, Any]:
-    """One flow with its verdict, as ``fathom policy evaluate`` prints it; who decided is added by the caller."""
-    side = {1: "allowed", 2: "denied", 3: "unknown"}
-    found: dict[str, Any] = {
-        "flow": flows.to_dict(number),
-        "verdict": VERDICTS[int(verdicts.verdict[number])],
-        "egress": {"outcome": side[int(verdicts.egress[number])]},
-        "ingress": {"outcome": side[int(verdicts.ingress[number])]},
-    }
-    reasons = words(REASONS, int(verdicts.reasons[number]))
-    assumptions = words(ASSUMPTIONS, int(verdicts.assumptions[number]))
-    if reasons:
-        found["reasons"] = list(reasons)
-    if assumptions:
-        found["assumptions"] = list(assumptions)
-    return found
