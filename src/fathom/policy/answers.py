@@ -18,7 +18,8 @@ from fathom.policy.generate import Evidence
 from fathom.policy.problems import Problem
 from fathom.policy.replay import Group
 
-#: Kinds of a graph's nodes. ``unknown``: named by a flow, and not in the inventory.
+#: Kinds of a graph; and of its nodes. ``unknown``: named by a flow, and not in the inventory.
+GraphKind = Literal["recorded", "static"]
 NodeKind = Literal["workload", "node", "outside", "unknown"]
 
 
@@ -164,7 +165,7 @@ class Graph(msgspec.Struct, frozen=True):
     """Who talks to whom (recorded), or who may (static). Links between ends that no policy isolates are not part of a
     static graph: all of them are allowed."""
 
-    kind: Literal["recorded", "static"]
+    kind: GraphKind
     nodes: tuple[GraphNode, ...]
     links: tuple[GraphLink, ...]
     left_out: int

@@ -267,7 +267,7 @@ def _records(
         mine = targets[inverse.reshape(-1) == at]
         changed = np.flatnonzero(np.unpackbits(bits, count=len(ports), bitorder="little"))
         for protocol in sorted({ports[n].protocol for n in changed.tolist()}):
-            spans = _joined([ports[n] for n in changed.tolist() if ports[n].protocol == protocol])
+            spans = joined([ports[n] for n in changed.tolist() if ports[n].protocol == protocol])
             word = protocol_word(protocol)
             workloads = sorted({name for d in mine.tolist() for name in ends.workloads[d] or (ends.workload[d],)})
             found.append(
@@ -285,8 +285,8 @@ def _records(
     return found
 
 
-def _joined(spans: list[PortSpan]) -> tuple[tuple[int, int], ...]:
-    """Adjacent intervals as one."""
+def joined(spans: list[PortSpan]) -> tuple[tuple[int, int], ...]:
+    """(first, last) of ports, adjacent intervals as one."""
     found: list[tuple[int, int]] = []
     for span in sorted(spans, key=lambda s: s.first):
         if found and span.first == found[-1][1] + 1:

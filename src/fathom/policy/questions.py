@@ -20,6 +20,8 @@ from fathom.policy.answers import (
     Explained,
     Exposure,
     Generation,
+    Graph,
+    GraphKind,
     RecordedDifference,
     Replayed,
     RuleUses,
@@ -37,6 +39,7 @@ from fathom.policy.exposure import exposed, on_host
 from fathom.policy.flows import Flows, from_dicts
 from fathom.policy.generate import Choices, Window
 from fathom.policy.generate import generate as made_from
+from fathom.policy.graph import recorded, static
 from fathom.policy.labelling import Labels, workload_of
 from fathom.policy.material import Material
 from fathom.policy.model import PolicySet
@@ -104,12 +107,12 @@ def diff(
     """What going from ``old`` to ``new`` newly denies and allows: of the recorded flows, and statically."""
     resolved, sets, verdicts = _verdicts(material, (old, new), options, progress)
     most = _bounded(limit)
-    recorded = difference(material.flows, resolved, *verdicts)
-    static = connectivity_difference(sets[0], sets[1], limit=most)
-    groups = recorded.groups[:most]
-    told = RecordedDifference(groups, len(recorded.groups) - len(groups), recorded.flows)
+    seen = difference(material.flows, resolved, *verdicts)
+    possible = connectivity_difference(sets[0], sets[1], limit=most)
+    groups = seen.groups[:most]
+    told = RecordedDifference(groups, len(seen.groups) - len(groups), seen.flows)
     both = PolicySet(old.policies + new.policies, tuple(dict.fromkeys(old.problems + new.problems)))
-    return Differences(told, static, basis(material, both))
+    return Differences(told, possible, basis(material, both))
 
 
 def explain_flow(
@@ -221,6 +224,24 @@ def exposure(material: Material, policies: PolicySet, options: Options = DEFAULT
     hosts = on_host(compiled)[:most]
     left_out = max(0, len(found) - most)
     return Exposure(tuple(found[:most]), left_out, workloads, hosts, basis(material, policies))
+
+
+def graph(
+    material: Material,
+    policies: PolicySet,
+    options: Options = DEFAULTS,
+    *,
+    kind: GraphKind = "recorded",
+    limit: int = LIMIT,
+) -> Graph:
+    """Who talked to whom with the verdict of ``policies``; or, ``static``, who may talk to whom."""
+    most = _bounded(limit)
+    resolved, (compiled,), (verdicts,) = _verdicts(material, (policies,), options, None)
+    if kind == "static":
+        nodes, links, left_out = static(compiled, limit=most)
+    else:
+        nodes, links, left_out = recorded(compiled, material.flows, resolved, verdicts, limit=most)
+    return Graph(kind, tuple(nodes), tuple(links), left_out, basis(material, policies))
 
 
 def generate(material: Material, choices: Choices | None = None, *, limit: int = LIMIT) -> Generation:

@@ -253,3 +253,57 @@ def test_every_question_takes_a_material_without_anything() -> None:
     assert questions.exposure(empty, policies(WEB)).none
     assert questions.generate(empty).documents == ()
     assert questions.explain_rule(empty, policies(WEB)).unused == 2
+
+
+def test_the_recorded_graph_has_a_link_for_each_verdict() -> None:
+    found = questions.graph(material(), policies(WEB))
+    api, db, web = (f"shop/Deployment/{name}" for name in ("api", "db", "web"))
+    assert [(link.src, link.dst, link.verdict, link.ports, link.connections) for link in found.links] == [
+        (api, web, "allowed", ("TCP/80",), 5),
+        (db, web, "denied-ingress", ("TCP/22", "TCP/443"), 3),
+        (api, web, "denied-ingress", ("TCP/443",), 1),
+    ]
+    assert [(node.name, node.kind, node.namespace, node.ingress, node.egress) for node in found.nodes] == [
+        (api, "workload", "shop", False, False),
+        (db, "workload", "shop", False, False),
+        (web, "workload", "shop", True, False),
+    ]
+    short = questions.graph(material(), policies(WEB), limit=1)
+    assert (len(short.links), len(short.nodes), short.left_out) == (1, 2, 2)
+
+
+def test_ends_of_links_that_are_no_workloads_have_their_kind() -> None:
+    seen = from_dicts(
+        [
+            {"src": "192.168.0.1", "dst": "shop/web", "port": 80},
+            {"src": "shop/gone", "dst": "203.0.113.9", "protocol": "ICMP"},
+        ]
+    )
+    found = questions.graph(Material(cluster(), seen), policies(WEB))
+    assert {node.name: node.kind for node in found.nodes} == {
+        "203.0.113.9": "outside",
+        "Node/n1": "node",
+        "shop/Deployment/web": "workload",
+        "shop/gone": "unknown",
+    }
+    assert {link.ports for link in found.links} == {("TCP/80",), ("ICMP",)}
+
+
+def test_the_static_graph_says_who_may_reach_what_is_isolated() -> None:
+    found = questions.graph(material(), policies(WEB), kind="static")
+    api, web = "shop/Deployment/api", "shop/Deployment/web"
+    into = {link.src: link.ports for link in found.links if link.dst == web and link.verdict == "allowed"}
+    assert into == {api: ("TCP/80",), web: ("all",)}  # a pod reaches itself
+    assert {link.dst for link in found.links} == {web}
+    kinds = {node.name: (node.kind, node.ingress) for node in found.nodes}
+    assert kinds[web] == ("workload", True)
+    assert kinds["Node/n1"] == ("node", None)
+    assert questions.graph(material(), policies(WEB), kind="static", limit=1).left_out == len(found.links) - 1
+
+
+def test_workloads_that_policies_do_not_tell_apart_are_one_node_of_the_static_graph() -> None:
+    records = cluster().records
+    records.pods += [Pod("shop", f"x{n}", {"app": "x"}, workload=("Deployment", f"x{n}")) for n in range(5)]
+    found = questions.graph(Material(Inventory(records), from_dicts([])), policies(WEB), kind="static")
+    names = [node.name for node in found.nodes if "x0" in node.name]
+    assert names == ["shop/Deployment/x0, shop/Deployment/x1, shop/Deployment/x2 and 2 more"]
