@@ -64,7 +64,9 @@ class Replayed(msgspec.Struct, frozen=True):
 
 class RecordedDifference(msgspec.Struct, frozen=True):
     """What a change does to recorded traffic: groups by kind of change (in ``verdict``: ``newly-denied``,
-    ``newly-allowed``, ``now-unknown``, ``no-longer-unknown``), and how many flows each kind has."""
+    ``newly-allowed``, ``now-unknown``, ``no-longer-unknown``), and how many flows each kind has.
+
+    ``policies`` and ``rules`` of a group are those of the new set that decide its example."""
 
     groups: tuple[Group, ...]
     left_out: int

@@ -39,12 +39,14 @@ from fathom.policy.exposure import exposed, on_host
 from fathom.policy.flows import Flows, from_dicts
 from fathom.policy.generate import Choices, Window
 from fathom.policy.generate import generate as made_from
-from fathom.policy.graph import recorded, static
+from fathom.policy.graph import recorded as seen_graph
+from fathom.policy.graph import static as static_graph
 from fathom.policy.labelling import Labels, workload_of
 from fathom.policy.material import Material
 from fathom.policy.model import PolicySet
 from fathom.policy.options import DEFAULTS, Options
 from fathom.policy.replay import replay as replayed
+from fathom.policy.replay import told
 from fathom.policy.resolve import Resolved, resolve
 from fathom.policy.subjects import Subjects
 from fathom.policy.suggest import absent
@@ -109,10 +111,10 @@ def diff(
     most = _bounded(limit)
     seen = difference(material.flows, resolved, *verdicts)
     possible = connectivity_difference(sets[0], sets[1], limit=most)
-    groups = seen.groups[:most]
-    told = RecordedDifference(groups, len(seen.groups) - len(groups), seen.flows)
+    groups = tuple(told(sets[1], resolved, verdicts[1], seen.groups[:most]))
+    recorded = RecordedDifference(groups, len(seen.groups) - len(groups), seen.flows)
     both = PolicySet(old.policies + new.policies, tuple(dict.fromkeys(old.problems + new.problems)))
-    return Differences(told, possible, basis(material, both))
+    return Differences(recorded, possible, basis(material, both))
 
 
 def explain_flow(
@@ -238,9 +240,9 @@ def graph(
     most = _bounded(limit)
     resolved, (compiled,), (verdicts,) = _verdicts(material, (policies,), options, None)
     if kind == "static":
-        nodes, links, left_out = static(compiled, limit=most)
+        nodes, links, left_out = static_graph(compiled, limit=most)
     else:
-        nodes, links, left_out = recorded(compiled, material.flows, resolved, verdicts, limit=most)
+        nodes, links, left_out = seen_graph(compiled, material.flows, resolved, verdicts, limit=most)
     return Graph(kind, tuple(nodes), tuple(links), left_out, basis(material, policies))
 
 
@@ -278,8 +280,7 @@ def basis(material: Material, policies: PolicySet) -> Basis:
         share = measure(*at, nodes=material.nodes, gaps=material.gaps).time
     pods = sum(not pod.virtual for pod in material.inventory.records.pods)
     lost = sum(item.count for item in material.losses)
-    told = tuple(doubts[:_MOST_PROBLEMS])
-    return Basis(since, until, len(material.flows), pods, share, lost, told, len(doubts))
+    return Basis(since, until, len(material.flows), pods, share, lost, tuple(doubts[:_MOST_PROBLEMS]), len(doubts))
 
 
 def _window(material: Material) -> tuple[int, int]:

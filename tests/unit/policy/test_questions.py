@@ -138,6 +138,11 @@ def test_diff_tells_the_recorded_and_the_static_part_apart() -> None:
         ("newly-denied", "shop/Deployment/api", 443),
         ("newly-denied", "shop/Deployment/db", 22),
     ]
+    assert {group.policies for group in found.recorded.groups} == {("NetworkPolicy shop/web",)}
+    back = questions.diff(material(), policies(WEB), policies(OPEN)).recorded
+    assert {(g.verdict, tuple(rule.place.path for rule in g.rules)) for g in back.groups} == {
+        ("newly-allowed", ("spec.ingress[0]",))
+    }
     assert found.static.pairs["newly-denied"] > 0
     assert found.static.pairs["newly-allowed"] == 0
     assert all(change.example[1] == "shop/web" for change in found.static.changes)
