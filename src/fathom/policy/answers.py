@@ -43,14 +43,18 @@ class Basis(msgspec.Struct, frozen=True):
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """What a policy set would have denied, or is unknown: ``groups``, most connections first.
+    """What a policy set would have denied of what was let through, or is unknown: ``groups``, most connections first.
 
-    ``flows`` and ``connections`` count by verdict. ``suggestions`` are NetworkPolicy documents that would allow what
-    the told groups would be denied, where a rule would do; groups name them in ``absent``.
+    ``stopped`` are groups that would not be allowed either, of flows that were dropped, refused or rejected when they
+    were seen: nobody misses them. ``flows`` and ``connections`` count the others by verdict. ``suggestions`` are
+    NetworkPolicy documents that would allow what the told groups would be denied, where a rule would do; groups name
+    them in ``absent``.
     """
 
     groups: tuple[Group, ...]
     left_out: int
+    stopped: tuple[Group, ...]
+    stopped_left_out: int
     flows: dict[str, int]
     connections: dict[str, int]
     suggestions: tuple[dict[str, Any], ...]
@@ -58,7 +62,7 @@ class Replayed(msgspec.Struct, frozen=True):
 
     @property
     def none(self) -> bool:
-        """Whether everything is allowed."""
+        """Whether everything that was let through is allowed."""
         return not self.groups
 
 

@@ -90,6 +90,8 @@ def replay(
     return Replayed(
         tuple(groups),
         max(0, len(found.groups) - most),
+        found.stopped[:most],
+        max(0, len(found.stopped) - most),
         found.flows,
         found.connections,
         tuple(suggestions),
@@ -155,20 +157,29 @@ def _recorded(material: Material, asked: Flows, alone: Resolved, options: Option
     return Traffic(src, dst, spoken["protocol"], spoken["port"], len(rows), int(rows["count"].sum()), first, last)
 
 
+class RulesAsked(msgspec.Struct, frozen=True):
+    """Which rules are asked about: those of ``policy`` (``ns/name`` or ``Kind ns/name``; empty: all) at or below
+    ``path`` (as in ``spec.ingress[0]``), all or only those that nothing used."""
+
+    policy: str = ""
+    path: str = ""
+    unused: bool = False
+
+
 def explain_rule(
     material: Material,
     policies: PolicySet,
+    asked: RulesAsked | None = None,
     options: Options = DEFAULTS,
     *,
-    policy: str = "",
-    path: str = "",
     limit: int = LIMIT,
 ) -> RuleUses:
-    """Which traffic used each rule of ``policy`` (``ns/name`` or ``Kind ns/name``; empty: all) at or below ``path``
-    (as in ``spec.ingress[0]``), and which rules nothing used.
+    """Which traffic used each rule, and which rules nothing used.
 
     Raises UsageError if there is no such policy, or no rule of it is there.
     """
+    wanted = asked or RulesAsked()
+    policy, path = wanted.policy, wanted.path
     resolved = resolve(material.flows, material.inventory, options)
     compiled = compile_policies(policies, material.inventory, options)
     titles = {item.title for item in policies.policies}
@@ -184,6 +195,7 @@ def explain_rule(
         )
     most = _bounded(limit)
     unused = sum(use.unused for use in found)
+    found = [use for use in found if use.unused or not wanted.unused]
     return RuleUses(tuple(found[:most]), max(0, len(found) - most), unused, basis(material, policies))
 
 

@@ -1,4 +1,4 @@
-"""Replay: what a policy set would have denied of recorded traffic, by workload, peer and port.
+"""Replay: what a policy set would have denied of recorded traffic that was let through, by workload, peer and port.
 
 Groups are told with first and last seen, how many flows and connections, who decided, and the rule that is absent.
 Verdicts that are unknown are groups of their own: they are neither allowed nor hidden.
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from fathom.policy.compile import Compiled
 from fathom.policy.decide import Hit, decide
 from fathom.policy.evaluate import ALLOW, ALLOWED, VERDICTS, Verdicts, evaluate
-from fathom.policy.flows import Flows, protocol_word
+from fathom.policy.flows import OBSERVED, Flows, protocol_word
 from fathom.policy.labelling import Labels
 from fathom.policy.options import ASSUMPTIONS, REASONS
 from fathom.policy.resolve import Resolved
+
+_NOT_LET_THROUGH = [OBSERVED.index(word) for word in ("failed", "dropped")]
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -48,9 +50,14 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Replay(msgspec.Struct, frozen=True):
-    """All groups that are not allowed, most connections first, and counts of flows and connections by verdict."""
+    """All groups that are not allowed, most connections first, and counts of flows and connections by verdict.
+
+    All of them are of flows that were let through. ``stopped`` are groups of those that were dropped, refused or
+    rejected when they were seen, and would not be allowed either: nobody misses them.
+    """
 
     groups: tuple[Group, ...]
+    stopped: tuple[Group, ...]
     flows: dict[str, int]
     connections: dict[str, int]
     first: int
@@ -65,16 +72,18 @@ def replay(
     The first ``explained`` groups are told with the policies and rules that decided them.
     """
     found = evaluate(compiled, resolved) if verdicts is None else verdicts
-    wanted = np.flatnonzero(found.verdict != ALLOWED)
-    groups = group(flows, resolved, found.verdict, wanted)
+    through = ~np.isin(flows.rows["observed"], _NOT_LET_THROUGH)
+    against = found.verdict != ALLOWED
+    groups = group(flows, resolved, found.verdict, np.flatnonzero(against & through))
+    stopped = group(flows, resolved, found.verdict, np.flatnonzero(against & ~through))
     explained_groups = told(compiled, resolved, found, groups[:explained])
-    counted = {word: int(np.sum(found.verdict == n)) for n, word in enumerate(VERDICTS)}
-    weights = flows.rows["count"]
-    connections = {word: int(weights[found.verdict == n].sum()) for n, word in enumerate(VERDICTS)}
+    kinds, weights = found.verdict[through], flows.rows["count"][through]
+    counted = {word: int(np.sum(kinds == n)) for n, word in enumerate(VERDICTS)}
+    connections = {word: int(weights[kinds == n].sum()) for n, word in enumerate(VERDICTS)}
     seen = flows.rows["last"] > 0
     first = int(flows.rows["first"][seen].min()) if seen.any() else 0
     last = int(flows.rows["last"][seen].max()) if seen.any() else 0
-    return Replay((*explained_groups, *groups[explained:]), counted, connections, first, last)
+    return Replay((*explained_groups, *groups[explained:]), tuple(stopped), counted, connections, first, last)
 
 
 def group(

@@ -17,6 +17,7 @@ from fathom.policy.inventory import Inventory, Namespace, Node, Pod, Records
 from fathom.policy.material import Material
 from fathom.policy.model import PolicySet
 from fathom.policy.policysets import read_texts
+from fathom.policy.questions import RulesAsked
 
 WEB = """
 apiVersion: networking.k8s.io/v1
@@ -124,6 +125,23 @@ def test_replay_groups_and_names_the_absent_rules(monkeypatch: pytest.MonkeyPatc
     assert questions.replay(material(), policies()).none
 
 
+def test_what_was_not_let_through_is_told_apart_and_no_rule_is_suggested_for_it() -> None:
+    seen = from_dicts(
+        [
+            {"src": "203.0.113.9", "dst": "shop/web", "port": 22, "count": 3, "verdict": "dropped"},
+            {"src": "203.0.113.9", "dst": "shop/web", "port": 23, "count": 2, "verdict": "failed"},
+            {"src": "shop/api", "dst": "shop/web", "port": 80, "count": 9, "verdict": "unknown"},
+        ]
+    )
+    found = questions.replay(Material(cluster(), seen), policies(WEB))
+    assert found.none
+    assert found.suggestions == ()
+    assert [(group.port, group.verdict) for group in found.stopped] == [(22, "denied-ingress"), (23, "denied-ingress")]
+    assert found.flows == {**dict.fromkeys(found.flows, 0), "allowed": 1}
+    assert found.connections["allowed"] == 9
+    assert questions.replay(Material(cluster(), seen), policies(WEB), limit=1).stopped_left_out == 1
+
+
 def test_with_the_suggestions_nothing_is_denied() -> None:
     base = policies(WEB)
     found = questions.replay(material(), base)
@@ -175,15 +193,17 @@ def test_rules_are_explained_by_their_traffic() -> None:
     ]
     assert found.unused == 1
     for name in ("shop/web", "NetworkPolicy shop/web"):
-        (one,) = questions.explain_rule(material(), policies(WEB), policy=name, path="spec.ingress[1]").rules
+        (one,) = questions.explain_rule(material(), policies(WEB), RulesAsked(name, "spec.ingress[1]")).rules
         assert one.unused
-    assert len(questions.explain_rule(material(), policies(WEB), path="spec.ingress").rules) == 2
+    assert len(questions.explain_rule(material(), policies(WEB), RulesAsked(path="spec.ingress")).rules) == 2
+    never = questions.explain_rule(material(), policies(WEB), RulesAsked(unused=True), limit=1)
+    assert ([use.place.path for use in never.rules], never.unused) == (["spec.ingress[1]"], 1)
     with pytest.raises(UsageError, match="no policy 'web'"):
-        questions.explain_rule(material(), policies(WEB), policy="web")
+        questions.explain_rule(material(), policies(WEB), RulesAsked("web"))
     with pytest.raises(UsageError, match=r"no rule at 'spec.ingress\[10\]'"):
-        questions.explain_rule(material(), policies(WEB), path="spec.ingress[10]")
+        questions.explain_rule(material(), policies(WEB), RulesAsked(path="spec.ingress[10]"))
     with pytest.raises(UsageError, match="no rule"):
-        questions.explain_rule(material(), policies(WEB), path="spec.ing")
+        questions.explain_rule(material(), policies(WEB), RulesAsked(path="spec.ing"))
 
 
 def test_coverage_puts_thin_workloads_first_and_asks_no_share_of_a_window_that_is_not_known() -> None:

@@ -25,6 +25,7 @@ from fathom.policy.answers import (
 )
 from fathom.policy.coverage import Need
 from fathom.policy.explain import FlowVerdict
+from fathom.policy.flows import Flows
 from fathom.policy.generate import Choices
 from fathom.policy.material import Material
 from fathom.policy.options import Options
@@ -38,6 +39,11 @@ class Local:
 
     material: Material
     options: Options
+
+    @property
+    def flows(self) -> Flows:
+        """The flows that answers number."""
+        return self.material.flows
 
     def evaluate(self, policies: Policies) -> Iterator[FlowVerdict]:
         """As ``questions.evaluate``."""
@@ -55,9 +61,9 @@ class Local:
         """As ``questions.explain_flow``."""
         return questions.explain_flow(self.material, policies.set, flow, self.options)
 
-    def explain_rule(self, policies: Policies, policy: str, path: str, limit: int) -> RuleUses:
+    def explain_rule(self, policies: Policies, asked: questions.RulesAsked, limit: int) -> RuleUses:
         """As ``questions.explain_rule``."""
-        return questions.explain_rule(self._seen(), policies.set, self.options, policy=policy, path=path, limit=limit)
+        return questions.explain_rule(self._seen(), policies.set, asked, self.options, limit=limit)
 
     def coverage(self, need: Need, limit: int) -> Covered:
         """As ``questions.coverage``."""
