@@ -9,6 +9,9 @@ import click
 from fathom.cli.options import output_option
 from fathom.cli.policy.options import policies_option, reading_options, source_options
 
+#: Lines that are written at once.
+_TOGETHER = 200
+
 
 @click.command()
 @policies_option
@@ -21,6 +24,8 @@ def command(policies: tuple[str, ...], output: str, **given: Any) -> None:
     One JSON object a line: flow, verdict (allowed, denied-ingress, denied-egress, denied-both, unknown), and for
     egress and ingress the outcome, the tier, the policies that select the pod and the rules that match.
     """
+    from itertools import islice
+
     from fathom.cli.output import line
     from fathom.cli.policy import tables
     from fathom.cli.policy.door import open_door
@@ -28,7 +33,7 @@ def command(policies: tuple[str, ...], output: str, **given: Any) -> None:
 
     found = open_door(given).evaluate(read_policies(policies))
     if output == "json":
-        for item in found:
-            click.echo(line(item, "json"))
+        while part := list(islice(found, _TOGETHER)):
+            click.echo("\n".join(line(item, "json") for item in part))
     else:
         click.echo(tables.verdicts(found, wide=output == "wide"))
