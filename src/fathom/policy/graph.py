@@ -105,6 +105,8 @@ def static(
 def _name(ends: Ends, number: int) -> str:
     if ends.kind[number] == EXTERNAL and ends.names[number] >= 0:
         return " ".join(sorted(ends.name_sets[int(ends.names[number])]))
+    if ends.kind[number] == EXTERNAL:
+        return f"outside, such as {ends.text[number]}"
     workloads = sorted(ends.workloads[number])
     if not workloads:
         return ends.text[number]
@@ -130,7 +132,8 @@ def _from(whole: Connectivity, names: list[str], members: list[int]) -> list[Gra
         allowed, denied = whole.from_end(src)
         held = (whole.of["egress"][src] >= 0) | (whole.of["ingress"] >= 0)
         for verdict, plane in (("allowed", allowed & ~denied), ("may-be-allowed", allowed & denied)):
-            for dst in np.flatnonzero(plane.any(axis=1) & held).tolist():
+            others = held & ((np.arange(len(held)) != src) | (whole.ends.members[src] > 1))  # a pod reaches itself
+            for dst in np.flatnonzero(plane.any(axis=1) & others).tolist():
                 bits = np.unpackbits(plane[dst], count=len(whole.ports), bitorder="little").view(np.bool_)
                 key = names[dst], verdict
                 ports[key] = ports[key] | bits if key in ports else bits

@@ -318,12 +318,13 @@ def test_the_static_graph_says_who_may_reach_what_is_isolated() -> None:
     found = questions.graph(material(), policies(WEB), kind="static")
     api, web = "shop/Deployment/api", "shop/Deployment/web"
     into = {link.src: link.ports for link in found.links if link.dst == web and link.verdict == "allowed"}
-    assert into == {api: ("TCP/80",), web: ("all",)}  # a pod reaches itself
+    assert into == {api: ("TCP/80",)}  # that a pod reaches itself is no news
     assert {link.dst for link in found.links} == {web}
     kinds = {node.name: (node.kind, node.ingress) for node in found.nodes}
+    assert kinds["outside, such as 203.0.113.1"] == ("outside", None)
     assert kinds[web] == ("workload", True)
     assert kinds["Node/n1"] == ("node", None)
-    assert questions.graph(material(), policies(WEB), kind="static", limit=1).left_out == len(found.links) - 1
+    assert questions.graph(material(), policies(WEB), kind="static", limit=0).left_out == len(found.links) == 1
 
 
 def test_workloads_that_policies_do_not_tell_apart_are_one_node_of_the_static_graph() -> None:

@@ -1,35 +1,64 @@
 """Where the nodes of a graph stand in a picture: in layers from left to right, so that links cross little. Pure.
 
 Sugiyama's method in its simplest form: links that close a cycle count backwards, a node stands right of all that
-reach it, and each layer is ordered by the middle of its neighbours. No chance is involved: equal graphs, equal places.
+reach it, a link over several layers gets a place in each of them, and each layer is ordered by the middle of its
+neighbours. No chance is involved: equal graphs, equal places.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 _SWEEPS = 8
+Pair = tuple[str, str]
+#: A name, or the place of a link (a pair from left to right) in a layer (its number).
+Place = str | tuple[str, str, int]
 
 
-def layers(names: Sequence[str], links: Sequence[tuple[str, str]]) -> list[list[str]]:
-    """Layers of names, in order; every name is in one of them. ``links`` are pairs of names, others are passed over."""
-    known = set(names)
-    pairs = sorted({(src, dst) for src, dst in links if src != dst and src in known and dst in known})
-    forward = _acyclic(sorted(known), pairs)
-    depth = _depths(sorted(known), forward)
-    found: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
-    for name in sorted(known):
+@dataclass(frozen=True)
+class Layout:
+    """``layers`` from left to right, each from top to bottom; ``depth`` is the layer of each name."""
+
+    layers: list[list[Place]]
+    depth: dict[str, int]
+
+    def way(self, src: str, dst: str) -> list[Place]:
+        """The places of the link between two names, from ``src`` on, the ends left out."""
+        left, right = (src, dst) if self.depth[src] < self.depth[dst] else (dst, src)
+        found: list[Place] = [(left, right, n) for n in range(self.depth[left] + 1, self.depth[right])]
+        return found if left == src else found[::-1]
+
+
+def layout(names: Sequence[str], links: Sequence[Pair]) -> Layout:
+    """Every name has a place. ``links`` are pairs of names; those of other names, and to itself, are passed over."""
+    known = sorted(set(names))
+    pairs = sorted({pair for pair in links if pair[0] != pair[1] and set(pair) <= set(known)})
+    forward = sorted(set(_acyclic(known, pairs)))
+    depth = _depths(known, forward)
+    found: list[list[Place]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
+    for name in known:
         found[depth[name]].append(name)
-    return _ordered(found, pairs)
+    near: dict[Place, list[Place]] = defaultdict(list)
+    for left, right in forward:
+        chain: list[Place] = [left, *((left, right, n) for n in range(depth[left] + 1, depth[right])), right]
+        for place in chain[1:-1]:
+            found[int(place[2])].append(place)
+        for one, other in pairwise(chain):
+            near[one].append(other)
+            near[other].append(one)
+    _order(found, near)
+    return Layout(found, depth)
 
 
-def _acyclic(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def _acyclic(names: Sequence[str], pairs: Sequence[Pair]) -> list[Pair]:
     """The pairs, those turned round that would close a cycle in a walk in order of names."""
     after: dict[str, list[str]] = defaultdict(list)
     for src, dst in pairs:
         after[src].append(dst)
-    found: list[tuple[str, str]] = []
+    found: list[Pair] = []
     state: dict[str, int] = {}  # 1: on the walk's path, 2: done
     for start in names:
         if start in state:
@@ -50,7 +79,7 @@ def _acyclic(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[tup
     return found
 
 
-def _depths(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> dict[str, int]:
+def _depths(names: Sequence[str], pairs: Sequence[Pair]) -> dict[str, int]:
     """The longest way to each name; ``pairs`` have no cycle."""
     after: dict[str, list[str]] = defaultdict(list)
     waiting = dict.fromkeys(names, 0)
@@ -69,19 +98,14 @@ def _depths(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> dict[str,
     return depth
 
 
-def _ordered(found: list[list[str]], pairs: Sequence[tuple[str, str]]) -> list[list[str]]:
+def _order(layers: list[list[Place]], near: dict[Place, list[Place]]) -> None:
     """Each layer by the mean place of its neighbours, swept forth and back."""
-    near: dict[str, list[str]] = defaultdict(list)
-    for src, dst in pairs:
-        near[src].append(dst)
-        near[dst].append(src)
+    at = {place: (n + 0.5) / len(layer) for layer in layers for n, place in enumerate(layer)}
     for sweep in range(_SWEEPS):
-        place = {name: (n + 0.5) / len(layer) for layer in found for n, name in enumerate(layer)}
-        for layer in found if sweep % 2 == 0 else reversed(found):
-            middle = {name: _mean([place[other] for other in near[name]], place[name]) for name in layer}
-            layer.sort(key=lambda name: (middle[name], name))
-            place |= {name: (n + 0.5) / len(layer) for n, name in enumerate(layer)}
-    return found
+        for layer in layers if sweep % 2 == 0 else reversed(layers):
+            middle = {place: _mean([at[other] for other in near[place]], at[place]) for place in layer}
+            layer.sort(key=lambda place: (middle[place], str(place)))
+            at |= {place: (n + 0.5) / len(layer) for n, place in enumerate(layer)}
 
 
 def _mean(values: Sequence[float], default: float) -> float:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from fathom.cli.output import printable
 from fathom.cli.policy.dot import STYLES, ports
-from fathom.cli.policy.layers import layers
+from fathom.cli.policy.layers import Layout, Place, layout
 from fathom.policy.answers import Graph, GraphLink, GraphNode
 
 _CHARACTER, _HEIGHT, _ROW, _GAP, _MARGIN, _LABEL = 7.3, 30, 64, 170, 24, 60
@@ -40,10 +41,11 @@ class _Box:
 
 def svg(graph: Graph) -> str:
     """The whole picture as one document."""
-    boxes = _boxes(graph)
+    placed = layout([node.name for node in graph.nodes], [(link.src, link.dst) for link in graph.links])
+    boxes = _boxes(placed)
     width = max((box.right for box in boxes.values()), default=0) + _MARGIN + _LABEL
     height = max((box.y for box in boxes.values()), default=0) + _HEIGHT + 2 * _MARGIN + 20
-    body = [line for number, link in enumerate(graph.links) for line in _link(link, boxes, number)]
+    body = [line for number, link in enumerate(graph.links) for line in _link(link, placed, boxes, number)]
     body += [line for node in graph.nodes for line in _node(node, boxes[node.name])]
     title = "Recorded traffic" if graph.kind == "recorded" else "What policies allow"
     return "\n".join(
@@ -60,19 +62,28 @@ def svg(graph: Graph) -> str:
     )
 
 
-def _boxes(graph: Graph) -> dict[str, _Box]:
-    """Layer by layer from the left, each in the middle of the highest."""
-    found = layers([node.name for node in graph.nodes], [(link.src, link.dst) for link in graph.links])
-    tallest = max(map(len, found), default=0)
-    boxes: dict[str, _Box] = {}
+def _boxes(placed: Layout) -> dict[Place, _Box]:
+    """Layer by layer from the left, each in the middle of the highest; the places of links are as wide as the layer."""
+    tallest = max((_tall(layer) for layer in placed.layers), default=0.0)
+    boxes: dict[Place, _Box] = {}
     left = float(_MARGIN)
-    for layer in found:
-        width = max(len(_shown(name)) for name in layer) * _CHARACTER + 20
-        top = _MARGIN + _LABEL / 2 + (tallest - len(layer)) * _ROW / 2
-        for number, name in enumerate(layer):
-            boxes[name] = _Box(left, top + number * _ROW, width)
+    for layer in placed.layers:
+        width = max(len(_shown(name)) for name in layer if isinstance(name, str)) * _CHARACTER + 20
+        top = _MARGIN + _LABEL / 2 + (tallest - _tall(layer)) / 2
+        for place in layer:
+            row = _row(place)
+            boxes[place] = _Box(left, top + (row - _HEIGHT) / 2, width)
+            top += row
         left += width + _GAP
     return boxes
+
+
+def _row(place: Place) -> float:
+    return _ROW if isinstance(place, str) else _ROW / 3
+
+
+def _tall(layer: list[Place]) -> float:
+    return sum(_row(place) for place in layer)
 
 
 def _shown(name: str) -> str:
@@ -100,27 +111,46 @@ def _about(node: GraphNode) -> str:
     return f"{node.name}: isolated for {' and '.join(held)}" if held else f"{node.name}: no policy isolates it"
 
 
-def _link(link: GraphLink, boxes: dict[str, _Box], number: int) -> Iterator[str]:
-    """A curve with its ports. Links to the left, and of a node to itself, go round above."""
+def _link(link: GraphLink, placed: Layout, boxes: dict[Place, _Box], number: int) -> Iterator[str]:
+    """A curve through the places of the link, with its ports; of a node to itself, round above it."""
     colour, style = STYLES[link.verdict]
-    src, dst = boxes[link.src], boxes[link.dst]
-    begin, end = (src.right, src.middle), (dst.x, dst.middle)
-    if dst.x > src.x:
-        bend = max(40.0, (end[0] - begin[0]) / 2)
-        curve = (begin[0] + bend, begin[1]), (end[0] - bend, end[1])
-    else:
-        lift = _ROW * 0.8 + abs(end[1] - begin[1]) * 0.1
-        curve = (begin[0] + 60, min(begin[1], end[1]) - lift), (end[0] - 60, min(begin[1], end[1]) - lift)
-    at = 0.35 + 0.3 * (number % 4) / 3  # labels of neighbouring curves do not stand on one another
-    x, y = (_bezier(at, begin[n], curve[0][n], curve[1][n], end[n]) for n in (0, 1))
-    points = " ".join(f"{a:.1f} {b:.1f}" for a, b in (*curve, end))
-    path = f"M {begin[0]:.1f} {begin[1]:.1f} C {points}"
+    curve = _curve(link, placed, boxes)
+    label = curve[0]
+    x, y = (_bezier(0.35 + 0.1 * (number % 4), *(point[n] for point in label)) for n in (0, 1))
     about = f"{link.src} > {link.dst}: {link.verdict}, {', '.join(link.ports)}"
-    told = f'class="p" x="{x:.1f}" y="{y - 3:.1f}" text-anchor="middle" style="fill:{colour}"'
+    y += -3 if boxes[link.src].x < boxes[link.dst].x else 11
+    told = f'class="p" x="{x:.1f}" y="{y:.1f}" text-anchor="middle" style="fill:{colour}"'
+    parts = (" ".join(f"{a:.1f} {b:.1f}" for a, b in piece[1:]) for piece in curve)
+    (begin_x, begin_y), (before, _), (end_x, end_y) = curve[0][0], curve[-1][2], curve[-1][3]
     yield f"<g><title>{_text(about)}</title>"
+    path = f"M {begin_x:.1f} {begin_y:.1f} " + " ".join(f"C {part}" for part in parts)
     yield f'<path d="{path}" fill="none" {_stroke(colour, _DASHES[style])}/>'
-    yield f'<path d="M {end[0]:.1f} {end[1]:.1f} l -8 -4 v 8 z" fill="{colour}"/>'
+    yield f'<path d="M {end_x:.1f} {end_y:.1f} l {8 if before > end_x else -8} -4 v 8 z" fill="{colour}"/>'
     yield f"<text {told}>{_text(ports(link, 2))}</text></g>"
+
+
+_Point = tuple[float, float]
+_Piece = tuple[_Point, _Point, _Point, _Point]
+
+
+def _curve(link: GraphLink, placed: Layout, boxes: dict[Place, _Box]) -> list[_Piece]:
+    """Cubic pieces from end to end; links to the left run a little lower, so that they do not hide the others."""
+    src, dst = boxes[link.src], boxes[link.dst]
+    if link.src == link.dst:
+        top = src.y - _ROW / 2
+        return [((src.right, src.middle), (src.right + 60, top), (src.x - 60, top), (src.x, src.middle))]
+    ahead = src.x < dst.x
+    low = 0 if ahead else 8
+    points = [(src.right if ahead else src.x, src.middle + low)]
+    for place in placed.way(link.src, link.dst):
+        box = boxes[place]
+        sides = [(box.x, box.middle + low), (box.right, box.middle + low)]
+        points += sides if ahead else sides[::-1]
+    points.append((dst.x if ahead else dst.right, dst.middle + low))
+    return [
+        (one, ((one[0] + other[0]) / 2, one[1]), ((one[0] + other[0]) / 2, other[1]), other)
+        for one, other in pairwise(points)
+    ]
 
 
 def _bezier(t: float, a: float, b: float, c: float, d: float) -> float:
