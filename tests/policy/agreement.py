@@ -133,13 +133,14 @@ def grouped(case: Case, compiled: Any, resolved: Any, verdicts: Verdicts, tally:
     """Replay's groups hold each flow that is not allowed once, with its times."""
     table = engine.flows(case.flows)
     found = replay(compiled, table, resolved, verdicts)
+    every = found.groups + found.stopped
     not_allowed = np.flatnonzero(verdicts.verdict != ALLOWED)
-    assert sum(item.flows for item in found.groups) == len(not_allowed)
-    assert sum(item.connections for item in found.groups) == int(table.rows["count"][not_allowed].sum())
+    assert sum(item.flows for item in every) == len(not_allowed)
+    assert sum(item.connections for item in every) == int(table.rows["count"][not_allowed].sum())
     timed = [n for n in not_allowed.tolist() if case.flows[n].get("last_seen")]
     if timed:
-        assert max(item.last for item in found.groups) == max(case.flows[n]["last_seen"] for n in timed)
-        firsts = [item.first for item in found.groups if item.last]
+        assert max(item.last for item in every) == max(case.flows[n]["last_seen"] for n in timed)
+        firsts = [item.first for item in every if item.last]
         assert min(firsts) == min(case.flows[n]["first_seen"] for n in timed)
         tally.cases["31"] += len(timed)
 

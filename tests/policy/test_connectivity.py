@@ -10,8 +10,9 @@ from strategies import CHANGE, Case, cases
 from world import World, namespace, node, pod, policy, slice_of
 
 from fathom.policy.addresses import address
-from fathom.policy.connectivity import Connectivity, connectivity, connectivity_difference, exposed
+from fathom.policy.connectivity import Connectivity, connectivity, connectivity_difference
 from fathom.policy.ends import Ends, ends_of, ports_of
+from fathom.policy.exposure import exposed
 from fathom.policy.flows import protocol_word
 from fathom.policy.index import NODE, POD, Index
 from fathom.policy.inventory import Inventory
@@ -158,5 +159,20 @@ def test_exposed_workloads_are_those_that_no_policy_isolates() -> None:
     who = engine.inventory(world.cluster)
     deny = policy("a/deny", "{podSelector: {}, policyTypes: [Ingress, Egress]}")
     found = exposed(engine.compile_policies(engine.policy_set([deny]), who))
-    assert [(name, pods) for name, pods, _ in found] == [("b/Pod/open", 1)]
-    assert found[0][2] == 1  # the outside of its family; a/web may not leave
+    (one,) = found
+    assert (one.workload, one.open, one.pods, one.of) == ("b/Pod/open", ("ingress", "egress"), 1, 1)
+    assert (one.reached_by, one.sources, one.nodes, one.outside) == (0, (), False, True)  # a/web may not leave
+
+
+def test_each_workload_that_is_open_is_told_also_where_policies_see_no_difference() -> None:
+    pods = [pod(f"a/{name}", f"10.0.0.{n}", labels={"app": name}) for n, name in enumerate(("web", "db", "shut"), 1)]
+    world = World(namespace("a"), node("n1", "192.168.0.1"), *pods)
+    deny = policy("a/deny", "{podSelector: {matchLabels: {app: shut}}, policyTypes: [Ingress]}")
+    found = exposed(engine.compile_policies(engine.policy_set([deny]), engine.inventory(world.cluster)))
+    told = [(one.workload, one.open, one.reached_by, one.sources, one.nodes, one.outside) for one in found]
+    both = ("ingress", "egress")
+    assert told == [
+        ("a/Pod/db", both, 2, ("a/Pod/shut", "a/Pod/web"), True, True),
+        ("a/Pod/shut", ("egress",), 0, (), False, False),
+        ("a/Pod/web", both, 2, ("a/Pod/db", "a/Pod/shut"), True, True),
+    ]

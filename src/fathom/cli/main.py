@@ -3,14 +3,16 @@
 It imports nothing but click before a command is chosen, so that ``fathom --help`` and completion answer at once.
 
 Exit status: 0 done (also when the reader of a pipe left), 1 failed, 2 wrong usage, 70 a defect of Fathom, 130 Ctrl-C.
+Commands that answer by their status, as diff does (``ANSWERING``): 0 nothing, 1 something, above 1 an error.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem, shell_complete
@@ -26,10 +28,13 @@ COMMANDS = {
     "query": "Ask the server for edges, workloads or events.",
     "status": "Say how server, nodes, coverage and loss are.",
     "doctor": "Say what this kernel can and cannot do for Fathom, and what to do about it.",
+    "policy": "Prove network policies on recorded traffic: generate, evaluate, replay, diff, explain.",
     "seccomp": "Make seccomp profiles from recorded system calls, and compare them.",
     "completion": "Print the completion script of a shell.",
     "version": "Print the version.",
 }
+#: Commands whose status 1 is an answer: their failures have status 2.
+ANSWERING = frozenset((("seccomp", "diff"), ("policy", "replay"), ("policy", "diff")))
 #: The variable by which a shell asks for completions.
 COMPLETE = "_FATHOM_COMPLETE"
 _STDOUT, _STDERR = 1, 2
@@ -37,27 +42,34 @@ _OK, _FAILED, _USAGE, _DEFECT, _INTERRUPTED = 0, 1, 2, 70, 130
 
 
 class Commands(click.Group):
-    """Imports ``fathom.cli.<name>`` only when the command ``name`` is run, and lists commands without importing."""
+    """A group that imports the module of a command only when it is run, and lists commands without importing.
+
+    ``lines`` are the names with one line each; the command ``name`` is ``command`` of the module ``package.name``.
+    """
+
+    def __init__(self, *args: Any, package: str = "fathom.cli", lines: Mapping[str, str] = COMMANDS, **more: Any):
+        super().__init__(*args, **more)
+        self.package, self.lines = package, lines
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """All names, in the order in which a newcomer needs them."""
-        return list(COMMANDS)
+        return list(self.lines)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command ``cmd_name``, or None if there is none."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.lines:
             return None
-        command: click.Command = import_module(f"fathom.cli.{cmd_name}").command
+        command: click.Command = import_module(f"{self.package}.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write the list of commands from ``COMMANDS``."""
+        """Write the list of commands from ``lines``."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(self.lines.items()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Command names and options that start with ``incomplete``."""
-        names = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        names = [CompletionItem(name, help=text) for name, text in self.lines.items() if name.startswith(incomplete)]
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
 
@@ -72,22 +84,25 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line ``arguments`` (default: those of the process) and return its exit status."""
     _hold_standard_streams()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    failed = _USAGE if tuple(given[:2]) in ANSWERING else _FAILED
+    status = _OK
     try:
-        status = _run(list(sys.argv[1:] if arguments is None else arguments))
+        status = _run(given)
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        return _reader_left()
+        return reader_left(status)
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
     except click.ClickException as error:
         error.show()
-        return _USAGE if isinstance(error, click.UsageError) else _FAILED
+        return _USAGE if isinstance(error, click.UsageError) else failed
     except FathomError as error:
         _say(str(error))
-        return _USAGE if isinstance(error, UsageError) else _FAILED
+        return _USAGE if isinstance(error, UsageError) else failed
     except Exception as error:
-        return _unwritten(error) if isinstance(error, OSError) and _of_output(error) else _defect(error)
+        return _unwritten(error, failed) if isinstance(error, OSError) and _of_output(error) else _defect(error)
 
 
 def _hold_standard_streams() -> None:
@@ -112,10 +127,10 @@ def _run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else _OK
 
 
-def _reader_left() -> int:
-    """Whoever read our output has gone, as in ``| head``: that is no error."""
+def reader_left(status: int = _OK) -> int:
+    """Whoever read our output has gone, as in ``| head``: that is no error, and changes no answer (``status``)."""
     _forget_output()
-    return _OK
+    return status
 
 
 def _of_output(error: OSError) -> bool:
@@ -128,10 +143,10 @@ def _of_output(error: OSError) -> bool:
     return click.echo.__code__ in frames or frames == [main.__code__]
 
 
-def _unwritten(error: OSError) -> int:
+def _unwritten(error: OSError, status: int) -> int:
     _forget_output()
     _say(str(FathomError(f"cannot write the output: {error.strerror}", affects="some or all of it is missing")))
-    return _FAILED
+    return status
 
 
 def _forget_output() -> None:

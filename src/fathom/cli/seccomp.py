@@ -7,21 +7,19 @@ directory; it never installs a profile anywhere.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
+from fathom.cli.files import read_text
 from fathom.cli.options import output_option
 from fathom.cli.output import document
 from fathom.errors import FathomError, UsageError
 from fathom.policy import seccomp
 from fathom.policy.documents import read as read_documents
 
-#: No file of calls or profiles is near this size.
-MOST_BYTES = 64 << 20
 _FORMATS = ("oci", "spo", "crio-annotation")
 
 
@@ -61,7 +59,7 @@ def generate(
     A profile allows what was called, and what a container runtime calls after the filter is loaded. Sets of the same
     workload, image or executable are merged, over replicas and files.
     """
-    sets = [row for file in files for row in seccomp.read_sets(_text(file), place=file)]
+    sets = [row for file in files for row in seccomp.read_sets(read_text(file), place=file)]
     profiles = seccomp.generate(sets, by=by, default=default)
     if subject is not None:
         profiles = [item for item in profiles if item.subject == subject]
@@ -157,7 +155,7 @@ def _show(found: seccomp.Difference, words: tuple[str, str], output: str) -> Non
 
 
 def _profile(file: str) -> seccomp.Profile:
-    documents, problems = read_documents(_text(file), file)
+    documents, problems = read_documents(read_text(file), file)
     if problems:
         raise UsageError(str(problems[0]))
     if len(documents) != 1:
@@ -166,21 +164,3 @@ def _profile(file: str) -> seccomp.Profile:
     if not isinstance(data, dict):
         raise UsageError(f"{file}: not a seccomp profile")
     return seccomp.read_profile(data, place=file)
-
-
-def _text(file: str) -> str:
-    """The text of a file, or of standard input. Raises UsageError if it cannot be read, is too large or no text."""
-    try:
-        if file == "-":
-            data = sys.stdin.buffer.read(MOST_BYTES + 1)
-        else:
-            with Path(file).open("rb") as stream:
-                data = stream.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from error
-    if len(data) > MOST_BYTES:
-        raise UsageError(f"{file} is larger than {MOST_BYTES >> 20} MiB")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is not UTF-8 text: {error}") from error

@@ -267,16 +267,16 @@ def _records(
         mine = targets[inverse.reshape(-1) == at]
         changed = np.flatnonzero(np.unpackbits(bits, count=len(ports), bitorder="little"))
         for protocol in sorted({ports[n].protocol for n in changed.tolist()}):
-            spans = _joined([ports[n] for n in changed.tolist() if ports[n].protocol == protocol])
+            spans = joined([ports[n] for n in changed.tolist() if ports[n].protocol == protocol])
             word = protocol_word(protocol)
-            workloads = tuple(sorted({ends.workload[d] for d in mine.tolist()}))
+            workloads = sorted({name for d in mine.tolist() for name in ends.workloads[d] or (ends.workload[d],)})
             found.append(
                 StaticChange(
                     kind,
                     ends.workload[src],
                     word,
                     spans,
-                    workloads[:5],
+                    tuple(workloads[:5]),
                     int(ends.pods[src]),
                     int(ends.pods[mine].sum()),
                     (ends.text[src], ends.text[int(mine[0])], word, spans[0][0]),
@@ -285,8 +285,8 @@ def _records(
     return found
 
 
-def _joined(spans: list[PortSpan]) -> tuple[tuple[int, int], ...]:
-    """Adjacent intervals as one."""
+def joined(spans: list[PortSpan]) -> tuple[tuple[int, int], ...]:
+    """(first, last) of ports, adjacent intervals as one."""
     found: list[tuple[int, int]] = []
     for span in sorted(spans, key=lambda s: s.first):
         if found and span.first == found[-1][1] + 1:
@@ -294,20 +294,3 @@ def _joined(spans: list[PortSpan]) -> tuple[tuple[int, int], ...]:
         else:
             found.append((span.first, span.last))
     return tuple(found)
-
-
-def exposed(compiled: Compiled, *, time: int | None = None) -> list[tuple[str, int, int]]:
-    """Workloads whose pods no policy isolates for ingress: (workload, pods, workloads and outside that could reach it).
-
-    The last counts kinds of ends from which some TCP or UDP port may be reached.
-    """
-    compiled = compiled.current()
-    moment = latest(compiled.index) if time is None else time
-    ends, ports = ends_of((compiled,), moment), ports_of((compiled,))
-    whole = connectivity(compiled, ends, ports)
-    open_ends = [n for n in range(len(ends)) if ends.kind[n] == POD and whole.of["ingress"][n] < 0]
-    reach = np.zeros(len(ends), np.int64)
-    for src in range(len(ends)):
-        allowed, _ = whole.from_end(src)
-        reach += allowed.any(axis=1) & (np.arange(len(ends)) != src)
-    return [(ends.workload[n], int(ends.pods[n]), int(reach[n])) for n in open_ends]

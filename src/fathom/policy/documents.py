@@ -60,7 +60,7 @@ def read(text: str, file: str = "-", limits: Limits = LIMITS) -> tuple[list[Docu
     if len(text) > limits.text_bytes:
         reason = f"{len(text)} characters are more than the bound of {limits.text_bytes}; split the file"
         return documents, [Problem(Place(file), reason)]
-    for index, part in enumerate(_parts(text)):
+    for index, (_, part) in enumerate(parts(text)):
         place = Place(file, index)
         if index >= limits.documents:
             problems.append(Problem(place, f"more than {limits.documents} documents in one text"))
@@ -74,17 +74,17 @@ def read(text: str, file: str = "-", limits: Limits = LIMITS) -> tuple[list[Docu
     return documents, problems
 
 
-def _parts(text: str) -> Iterator[str]:
-    """Texts between document markers: a marker at the start of a line cannot stand inside anything else."""
+def parts(text: str) -> Iterator[tuple[int, str]]:
+    """(offset, text) of each document: a marker at the start of a line cannot stand inside anything else."""
     start = 0
     for marker in _MARKER.finditer(text):
         part = text[start : marker.start()]
         if part.strip() and not _only_comments(part):
-            yield part
+            yield start, part
         start = marker.end()
     part = text[start:]
     if part.strip() and not _only_comments(part):
-        yield part
+        yield start, part
 
 
 def _only_comments(part: str) -> bool:
@@ -147,7 +147,7 @@ def _decode_yaml(part: str, place: Place, limits: Limits) -> Any:
     try:
         if _may_be_deep(part, limits.depth):
             _check_depth(part, place, limits)
-        loader = _Loader(part)
+        loader = Loader(part)
         try:
             node = loader.get_single_node()
         finally:
@@ -176,7 +176,7 @@ def _may_be_deep(part: str, depth: int) -> bool:
 
 def _check_depth(part: str, place: Place, limits: Limits) -> None:
     depth = 0
-    for event in yaml.parse(part, Loader=_Loader):
+    for event in yaml.parse(part, Loader=Loader):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > limits.depth:
@@ -185,7 +185,7 @@ def _check_depth(part: str, place: Place, limits: Limits) -> None:
             depth -= 1
 
 
-class _Loader(yaml.CSafeLoader):
+class Loader(yaml.CSafeLoader):
     """Composes nodes in C; tags of plain scalars are decided in ``_Builder``."""
 
     def resolve(self, _kind: Any, _value: Any, _implicit: Any) -> str:

@@ -33,7 +33,8 @@ class Ends:
 
     ``members`` counts the pods that an end stands for, ``pods`` those of them that no other end counts (0: it is no
     pod). ``family`` is 4, 6 or 0 (not known). ``named`` numbers what the pod's named ports are, of those that rules
-    ask for. ``text`` and ``workload`` name one, ``address`` is its address, if known.
+    ask for. ``text`` and ``workload`` name one, ``address`` is its address, if known. ``workloads`` are all that it
+    stands for, each with how many of its pods (counted as in ``pods``).
     """
 
     kind: NDArray[np.uint8]
@@ -48,6 +49,7 @@ class Ends:
     text: tuple[str, ...]
     address: tuple[str, ...]
     workload: tuple[str, ...]
+    workloads: tuple[dict[str, int], ...]
     name_sets: tuple[frozenset[str], ...]
 
     def __len__(self) -> int:
@@ -80,6 +82,7 @@ class _Collector:
         self.time = time
         self.rows: list[list[int]] = []
         self.texts: list[tuple[str, str, str]] = []
+        self.workloads: dict[int, dict[str, int]] = {}
         self.name_sets: dict[frozenset[str], int] = {}
         self._cells: dict[int, tuple[frozenset[int], ...]] = {}
 
@@ -94,17 +97,19 @@ class _Collector:
             ports = tuple(item for item in index.profiles.values[profile].ports if item[0] in wanted)
             mine = named.setdefault(ports, len(named))
             columns = tuple(int(compiled.classes.profile_column[profile]) for compiled in self.sets)
+            pod = index.records.pods[number]
+            workload = workload_of(pod)
             for first, (family, part) in enumerate(self._families(addresses)):
                 key = (columns, self._in_cells(part), mine, family)
                 at = seen.setdefault(key, len(self.rows))
                 if at == len(self.rows):
-                    pod = index.records.pods[number]
-                    workload = workload_of(pod)
                     self.rows.append([POD, profile, part, ELSEWHERE, -1, mine, 0, 0, family])
                     spoken = str(index.addresses.values[part][0]) if index.addresses.values[part] else ""
                     self.texts.append((workload if pod.virtual else f"{pod.namespace}/{pod.name}", spoken, workload))
                 self.rows[at][6] += 1
                 self.rows[at][7] += not first
+                members = self.workloads.setdefault(at, {})
+                members[workload] = members.get(workload, 0) + (not first)
 
     def _families(self, addresses: int) -> list[tuple[int, int]]:
         """(family, set of its addresses) of a set of addresses; (0, the set) where there is none."""
@@ -201,6 +206,7 @@ class _Collector:
             tuple(text for text, _, _ in self.texts),
             tuple(spoken for _, spoken, _ in self.texts),
             tuple(workload for _, _, workload in self.texts),
+            tuple(self.workloads.get(n, {}) for n in range(len(self.texts))),
             tuple(self.name_sets),
         )
 

@@ -9,16 +9,62 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from fathom.policy.compile import Compiled
-from fathom.policy.decide import Decision, SideDecision, decide, hits
+from fathom.policy.decide import Decision, Hit, SideDecision, decide, hits
 from fathom.policy.endpoints import EGRESS, INGRESS
-from fathom.policy.evaluate import Verdicts
-from fathom.policy.flows import Flows
+from fathom.policy.evaluate import ALLOW, DENY, UNKNOWN, VERDICTS, Verdicts
+from fathom.policy.flows import Flows, protocol_word
+from fathom.policy.labelling import Labels
 from fathom.policy.model import DIRECTIONS, Direction
+from fathom.policy.options import ASSUMPTIONS, REASONS
 from fathom.policy.problems import Place
-from fathom.policy.replay import to_dict
+from fathom.policy.replay import words
 from fathom.policy.resolve import Resolved
+
+_OUTCOMES = {ALLOW: "allowed", DENY: "denied", UNKNOWN: "unknown"}
+
+
+class SideVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One side of one flow: ``outcome`` is ``allowed``, ``denied`` or ``unknown``.
+
+    ``tier``, ``policies`` and ``rules`` say who decided, as in ``decide``; ``because`` says why where no rule did.
+    """
+
+    outcome: str
+    tier: str
+    policies: tuple[str, ...]
+    rules: tuple[Hit, ...]
+    because: str = ""
+
+
+class FlowVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One ``flow`` (its fields as in JSON lines), its verdict, and who decided at the source (``egress``) and at the
+    destination (``ingress``).
+
+    ``reasons`` say why a verdict is unknown, ``assumptions`` what it rests on beyond the API's text.
+    """
+
+    flow: dict[str, Any]
+    verdict: str
+    egress: SideVerdict
+    ingress: SideVerdict
+    reasons: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """Flows that used a rule, between two workloads over one protocol and port; times as in ``RuleUse``."""
+
+    src: str
+    dst: str
+    protocol: str
+    port: int
+    flows: int
+    connections: int
+    first: int
+    last: int
 
 
 class RuleUse(msgspec.Struct, frozen=True):
@@ -26,7 +72,8 @@ class RuleUse(msgspec.Struct, frozen=True):
 
     ``flows`` and ``connections`` that it surely matched; ``alone`` counts flows that no other rule of their side
     matched; ``first`` and ``last`` are epoch seconds (0: never, or times not known). ``doubtful``: it may have matched
-    more. ``example`` is a flow's number, -1 for none.
+    more. ``example`` is a flow's number, -1 for none. ``unused``: nothing matched it, surely or possibly.
+    ``traffic``: what used it most, as far as asked for.
     """
 
     policy: str
@@ -40,52 +87,53 @@ class RuleUse(msgspec.Struct, frozen=True):
     last: int
     doubtful: int
     example: int
-
-    @property
-    def unused(self) -> bool:
-        """Whether nothing matched it, surely or possibly."""
-        return not self.flows and not self.doubtful
+    unused: bool
+    traffic: tuple[Traffic, ...] = ()
 
 
-def explain(compiled: Compiled, flows: Flows, resolved: Resolved, verdicts: Verdicts, number: int) -> dict[str, Any]:
-    """One flow, its verdict, and for each side the tier, policies and rules that decided, as plain data."""
-    decision = decide(compiled, resolved, np.array([number], np.int64))[0]
-    return with_decision(to_dict(flows, verdicts, number), decision)
+def explain(
+    compiled: Compiled, flows: Flows, resolved: Resolved, verdicts: Verdicts, numbers: NDArray[np.int64] | None = None
+) -> list[FlowVerdict]:
+    """The flows ``numbers`` (default: all) with their verdicts, and for each side who decided."""
+    wanted = np.arange(len(flows)) if numbers is None else numbers
+    found = decide(compiled, resolved, numbers)
+    return [_flow(flows, verdicts, number, decision) for number, decision in zip(wanted.tolist(), found, strict=True)]
 
 
-def with_decision(found: dict[str, Any], decision: Decision) -> dict[str, Any]:
-    """The printed form of a flow with who decided on each side."""
-    for name, side in (("egress", decision.egress), ("ingress", decision.ingress)):
-        found[name] |= _side(side)
-    return found
+def _flow(flows: Flows, verdicts: Verdicts, number: int, decision: Decision) -> FlowVerdict:
+    return FlowVerdict(
+        flows.to_dict(number),
+        VERDICTS[int(verdicts.verdict[number])],
+        _side(int(verdicts.egress[number]), decision.egress),
+        _side(int(verdicts.ingress[number]), decision.ingress),
+        words(REASONS, int(verdicts.reasons[number])),
+        words(ASSUMPTIONS, int(verdicts.assumptions[number])),
+    )
 
 
-def _side(side: SideDecision) -> dict[str, Any]:
+def _side(outcome: int, side: SideDecision) -> SideVerdict:
+    because = ""
     if side.tier == "none":
-        return {"because": "no policy selects a pod at this side"}
-    rules = [
-        {"policy": hit.policy, "file": hit.place.file, "path": hit.place.path, "action": hit.action}
-        | ({} if hit.sure else {"certain": False})
-        | ({"name": hit.title} if hit.title else {})
-        for hit in side.rules
-    ]
-    found: dict[str, Any] = {"tier": side.tier, "policies": list(side.policies), "rules": rules}
-    if not rules:
-        found["because"] = "policies isolate the pod, and none of their rules matches"
-    return found
+        because = "no policy selects a pod at this side"
+    elif not side.rules:
+        because = "policies isolate the pod, and none of their rules matches"
+    return SideVerdict(_OUTCOMES[outcome], side.tier, side.policies, side.rules, because)
 
 
-def rule_use(compiled: Compiled, flows: Flows, resolved: Resolved) -> list[RuleUse]:
-    """The use of every rule of the set, in the order of the documents."""
+def rule_use(compiled: Compiled, flows: Flows, resolved: Resolved, *, traffic: int = 0) -> list[RuleUse]:
+    """The use of every rule of the set, in the order of the documents; each with what used it most (``traffic``)."""
     compiled = compiled.current()
+    labels = Labels(flows, resolved) if traffic else None
     found: list[RuleUse] = []
     for direction in DIRECTIONS:
-        found += _one_side(compiled, flows, resolved, direction)
+        found += _one_side(compiled, flows, resolved, direction, (labels, traffic))
     order = {policy.title: number for number, policy in enumerate(compiled.policies)}
     return sorted(found, key=lambda use: (order[use.policy], use.direction, use.place))
 
 
-def _one_side(compiled: Compiled, flows: Flows, resolved: Resolved, direction: Direction) -> list[RuleUse]:
+def _one_side(
+    compiled: Compiled, flows: Flows, resolved: Resolved, direction: Direction, told: tuple[Labels | None, int]
+) -> list[RuleUse]:
     side = compiled.sides[direction]
     rows = np.flatnonzero(resolved.rows["sides"] & (EGRESS if direction == "egress" else INGRESS))
     every = hits(compiled, resolved, direction, rows)
@@ -105,6 +153,8 @@ def _one_side(compiled: Compiled, flows: Flows, resolved: Resolved, direction: D
     used = np.bincount(rule, minlength=count)
     alone = np.bincount(rule[matched[which] == 1], minlength=count)
     doubtful = np.bincount(doubts[:, 0], minlength=count)
+    labels, most = told
+    traffic = {} if labels is None else _traffic(flows, labels, rule, which, most)
     return [
         RuleUse(
             compiled.policies[ref.policy].title,
@@ -118,9 +168,37 @@ def _one_side(compiled: Compiled, flows: Flows, resolved: Resolved, direction: D
             int(last[n]),
             int(doubtful[n]),
             int(example[n]),
+            not used[n] and not doubtful[n],
+            traffic.get(n, ()),
         )
         for n, ref in enumerate(side.rules)
     ]
+
+
+def _traffic(
+    flows: Flows, labels: Labels, rule: NDArray[np.int64], which: NDArray[np.int64], most: int
+) -> dict[int, tuple[Traffic, ...]]:
+    """Rule → the ``most`` groups of its flows with the most connections; ``rule`` and ``which`` (flow) are pairs."""
+    rows = flows.rows[which]
+    ports = rows["protocol"].astype(np.int64) << 16 | rows["port"]
+    keys = np.stack([rule, labels.src[which], labels.dst[which], ports], axis=1)
+    unique, inverse = np.unique(keys, axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    number, connections = np.bincount(inverse, minlength=len(unique)), np.zeros(len(unique), np.int64)
+    np.add.at(connections, inverse, rows["count"])
+    first, last = np.full(len(unique), 1 << 62, np.int64), np.zeros(len(unique), np.int64)
+    np.minimum.at(first, inverse, np.where(rows["last"] > 0, rows["first"], 1 << 62))
+    np.maximum.at(last, inverse, rows["last"])
+    order = np.lexsort((unique[:, 3], unique[:, 2], unique[:, 1], -connections, unique[:, 0]))
+    starts = np.searchsorted(unique[order, 0], unique[order, 0])
+    found: dict[int, tuple[Traffic, ...]] = {}
+    for n in order[np.arange(len(order)) - starts < most].tolist():
+        mine, src, dst, port = unique[n].tolist()
+        begin = int(first[n]) if last[n] else 0
+        ends = labels.texts[src], labels.texts[dst], protocol_word(port >> 16), port & 0xFFFF
+        one = Traffic(*ends, int(number[n]), int(connections[n]), begin, int(last[n]))
+        found[mine] = (*found.get(mine, ()), one)
+    return found
 
 
 def _no_pairs() -> np.ndarray[Any, np.dtype[np.int64]]:

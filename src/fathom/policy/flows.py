@@ -62,8 +62,8 @@ class Flows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def select(self, chosen: NDArray[Any]) -> Flows:
-        """The rows that an index array or mask chooses; strings are shared."""
+    def select(self, chosen: NDArray[Any] | slice) -> Flows:
+        """The rows that an index array, a mask or a slice chooses; strings are shared."""
         return Flows(self.rows[chosen], self.strings)
 
     def to_dict(self, number: int) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from fathom import __version__
@@ -32,6 +31,7 @@ from fathom.policy.model import Direction
 from fathom.policy.replay import Group, group
 from fathom.policy.resolve import Resolved, resolve
 from fathom.policy.subjects import Subject, Subjects
+from fathom.policy.yamltext import block
 
 #: Before the slash of every annotation.
 PREFIX = "fathom.dev/"
@@ -308,6 +308,4 @@ def _time(epoch: int) -> str:
 
 def to_yaml(documents: Iterable[dict[str, Any]]) -> str:
     """The documents as one YAML stream, keys in the order in which people write them; ends with a newline."""
-    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    parts = [yaml.dump(item, Dumper=dumper, sort_keys=False, width=1 << 16) for item in documents]
-    return "---\n".join(parts)
+    return "---\n".join(map(block, documents))

@@ -6,11 +6,17 @@ question takes it as it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 
+import numpy as np
+
+from fathom.errors import UsageError
 from fathom.policy.coverage import Gap, Loss
 from fathom.policy.flows import Flows
 from fathom.policy.inventory import Inventory
+from fathom.policy.labelling import Labels
+from fathom.policy.resolve import resolve
 
 
 @dataclass(frozen=True)
@@ -27,3 +33,19 @@ class Material:
     nodes: tuple[str, ...] = ()
     gaps: tuple[Gap, ...] = field(default=())
     losses: tuple[Loss, ...] = field(default=())
+
+
+def about(material: Material, workload: str) -> Material:
+    """The same with the flows of one workload only, at either end.
+
+    ``workload`` is ``name``, ``kind/name`` or ``namespace/kind/name``; ``*`` stands for any text in it. Raises
+    UsageError if no flow has such an end.
+    """
+    labels = Labels(material.flows, resolve(material.flows, material.inventory))
+    count = workload.count("/") + 1
+    pattern = re.compile(".*".join(map(re.escape, workload.split("*"))))
+    meant = np.array([bool(pattern.fullmatch("/".join(text.split("/")[-count:]))) for text in labels.texts], bool)
+    chosen = np.flatnonzero(meant[labels.src] | meant[labels.dst]) if len(meant) else np.zeros(0, np.int64)
+    if not len(chosen):
+        raise UsageError(f"no flow of a workload {workload!r}", do="write name, kind/name or namespace/kind/name")
+    return replace(material, flows=material.flows.select(chosen))

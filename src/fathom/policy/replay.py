@@ -1,4 +1,4 @@
-"""Replay: what a policy set would have denied of recorded traffic, by workload, peer and port.
+"""Replay: what a policy set would have denied of recorded traffic that was let through, by workload, peer and port.
 
 Groups are told with first and last seen, how many flows and connections, who decided, and the rule that is absent.
 Verdicts that are unknown are groups of their own: they are neither allowed nor hidden.
@@ -6,7 +6,7 @@ Verdicts that are unknown are groups of their own: they are neither allowed nor 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from fathom.policy.compile import Compiled
 from fathom.policy.decide import Hit, decide
-from fathom.policy.evaluate import ALLOWED, VERDICTS, Verdicts, evaluate
-from fathom.policy.flows import Flows, protocol_word
+from fathom.policy.evaluate import ALLOW, ALLOWED, VERDICTS, Verdicts, evaluate
+from fathom.policy.flows import OBSERVED, Flows, protocol_word
 from fathom.policy.labelling import Labels
 from fathom.policy.options import ASSUMPTIONS, REASONS
 from fathom.policy.resolve import Resolved
+
+_NOT_LET_THROUGH = [OBSERVED.index(word) for word in ("failed", "dropped")]
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -26,7 +28,8 @@ class Group(msgspec.Struct, frozen=True):
 
     ``flows`` counts rows, ``connections`` what was counted on them; ``first`` and ``last`` are epoch seconds (0: not
     known). ``policies`` select the side that decided, ``rules`` of them match (both empty beyond the groups that were
-    asked to be explained). ``example`` is one flow's number.
+    asked to be explained). ``example`` is one flow's number. ``absent`` names the policies that would allow the group
+    (empty where it was not asked, or none would).
     """
 
     src: str
@@ -43,12 +46,18 @@ class Group(msgspec.Struct, frozen=True):
     policies: tuple[str, ...] = ()
     rules: tuple[Hit, ...] = ()
     example: int = 0
+    absent: tuple[str, ...] = ()
 
 
 class Replay(msgspec.Struct, frozen=True):
-    """All groups that are not allowed, most connections first, and counts of flows and connections by verdict."""
+    """All groups that are not allowed, most connections first, and counts of flows and connections by verdict.
+
+    All of them are of flows that were let through. ``stopped`` are groups of those that were dropped, refused or
+    rejected when they were seen, and would not be allowed either: nobody misses them.
+    """
 
     groups: tuple[Group, ...]
+    stopped: tuple[Group, ...]
     flows: dict[str, int]
     connections: dict[str, int]
     first: int
@@ -63,16 +72,18 @@ def replay(
     The first ``explained`` groups are told with the policies and rules that decided them.
     """
     found = evaluate(compiled, resolved) if verdicts is None else verdicts
-    wanted = np.flatnonzero(found.verdict != ALLOWED)
-    groups = group(flows, resolved, found.verdict, wanted)
-    told = [*_told(compiled, resolved, found, groups[:explained]), *groups[explained:]]
-    counted = {word: int(np.sum(found.verdict == n)) for n, word in enumerate(VERDICTS)}
-    weights = flows.rows["count"]
-    connections = {word: int(weights[found.verdict == n].sum()) for n, word in enumerate(VERDICTS)}
+    through = ~np.isin(flows.rows["observed"], _NOT_LET_THROUGH)
+    against = found.verdict != ALLOWED
+    groups = group(flows, resolved, found.verdict, np.flatnonzero(against & through))
+    stopped = group(flows, resolved, found.verdict, np.flatnonzero(against & ~through))
+    explained_groups = told(compiled, resolved, found, groups[:explained])
+    kinds, weights = found.verdict[through], flows.rows["count"][through]
+    counted = {word: int(np.sum(kinds == n)) for n, word in enumerate(VERDICTS)}
+    connections = {word: int(weights[kinds == n].sum()) for n, word in enumerate(VERDICTS)}
     seen = flows.rows["last"] > 0
     first = int(flows.rows["first"][seen].min()) if seen.any() else 0
     last = int(flows.rows["last"][seen].max()) if seen.any() else 0
-    return Replay(tuple(told), counted, connections, first, last)
+    return Replay((*explained_groups, *groups[explained:]), tuple(stopped), counted, connections, first, last)
 
 
 def group(
@@ -126,15 +137,16 @@ def group(
     ]
 
 
-def _told(compiled: Compiled, resolved: Resolved, verdicts: Verdicts, groups: list[Group]) -> list[Group]:
-    """Groups with what decided their example."""
+def told(compiled: Compiled, resolved: Resolved, verdicts: Verdicts, groups: Sequence[Group]) -> list[Group]:
+    """Groups with what decided their example: at the sides that deny or are unknown, or at both where it is allowed."""
     decisions = decide(compiled, resolved, np.array([item.example for item in groups], np.int64))
-    told: list[Group] = []
+    found: list[Group] = []
     for item, decision in zip(groups, decisions, strict=True):
-        sides = [decision.egress] if item.verdict == "denied-egress" else [decision.ingress]
-        if item.verdict in ("denied-both", "unknown"):
-            sides = [decision.egress, decision.ingress]
-        told.append(
+        outcomes = int(verdicts.egress[item.example]), int(verdicts.ingress[item.example])
+        against = [outcome != ALLOW for outcome in outcomes]
+        both = zip((decision.egress, decision.ingress), against, strict=True)
+        sides = [side for side, counts in both if counts or not any(against)]
+        found.append(
             msgspec.structs.replace(
                 item,
                 reasons=words(REASONS, int(verdicts.reasons[item.example])),
@@ -143,27 +155,9 @@ def _told(compiled: Compiled, resolved: Resolved, verdicts: Verdicts, groups: li
                 rules=tuple(sorted({rule for side in sides for rule in side.rules})),
             )
         )
-    return told
+    return found
 
 
 def words(table: dict[int, str], bits: int) -> tuple[str, ...]:
     """The words of the bits that are set."""
     return tuple(text for bit, text in table.items() if bits & bit)
-
-
-def to_dict(flows: Flows, verdicts: Verdicts, number: int) -> dict[str, Any]:
-    """One flow with its verdict, as ``fathom policy evaluate`` prints it; who decided is added by the caller."""
-    side = {1: "allowed", 2: "denied", 3: "unknown"}
-    found: dict[str, Any] = {
-        "flow": flows.to_dict(number),
-        "verdict": VERDICTS[int(verdicts.verdict[number])],
-        "egress": {"outcome": side[int(verdicts.egress[number])]},
-        "ingress": {"outcome": side[int(verdicts.ingress[number])]},
-    }
-    reasons = words(REASONS, int(verdicts.reasons[number]))
-    assumptions = words(ASSUMPTIONS, int(verdicts.assumptions[number]))
-    if reasons:
-        found["reasons"] = list(reasons)
-    if assumptions:
-        found["assumptions"] = list(assumptions)
-    return found

@@ -91,6 +91,11 @@ class Rows:
         columns = {name: column[chosen] for name, column in self._columns.items()}
         return Rows(columns, len(next(iter(columns.values()))))
 
+    def between(self, begin: int, end: int, counted: str, less: int) -> Rows:
+        """The rows ``begin`` to ``end`` (exclusive), with ``less`` taken off the column ``counted``."""
+        columns = {name: column[begin:end] for name, column in self._columns.items()}
+        return Rows({**columns, counted: columns[counted] - less}, end - begin)
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -102,6 +107,12 @@ class Resolved:
     count: int
     names: tuple[frozenset[str], ...]
     named: bool
+
+    def part(self, first: int, last: int) -> Resolved:
+        """The rows of flows ``first`` to ``last`` (exclusive) alone; flow ``first`` becomes number 0."""
+        begin, end = np.searchsorted(self.rows["flow"], (first, last)).tolist()
+        rows = self.rows.between(begin, end, "flow", first)
+        return Resolved(self.index, self.options, rows, last - first, self.names, self.named)
 
 
 def resolve(flows: Flows, inventory: Inventory, options: Options = DEFAULTS) -> Resolved:

@@ -6,8 +6,10 @@ guess, or would not help.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from fathom.policy.addresses import BITS
@@ -43,6 +45,38 @@ def suggest(group: Group, resolved: Resolved, subjects: Subjects) -> list[dict[s
             return []
         found.append(document)
     return found
+
+
+def absent(groups: Iterable[Group], resolved: Resolved, subjects: Subjects) -> tuple[list[Group], list[dict[str, Any]]]:
+    """The groups, each with the names of the policies that would allow it (``absent``), and these policies.
+
+    Policies of one subject, direction, protocol and port are one, with all their peers. Order: by namespace and name.
+    """
+    told: list[Group] = []
+    documents: dict[str, dict[str, Any]] = {}
+    seen: set[tuple[str, bytes]] = set()
+    for group in groups:
+        names: list[str] = []
+        for document in suggest(group, resolved, subjects):
+            peers = _peers(document)
+            head = document["metadata"]
+            name = f"{document['kind']} {head['namespace']}/{head['name']}"
+            key = name, msgspec.json.encode(peers, order="deterministic")
+            if name not in documents:
+                documents[name] = document
+            elif key not in seen:
+                _peers(documents[name]).extend(peers)
+            seen.add(key)
+            names.append(name)
+        told.append(msgspec.structs.replace(group, absent=tuple(names)))
+    return told, [documents[name] for name in sorted(documents)]
+
+
+def _peers(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The peers of the one rule of a suggested document."""
+    spec = document["spec"]
+    peers: list[dict[str, Any]] = spec["ingress"][0]["from"] if "ingress" in spec else spec["egress"][0]["to"]
+    return peers
 
 
 def _document(

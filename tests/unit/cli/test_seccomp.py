@@ -140,7 +140,7 @@ def test_files_that_cannot_be_read_are_refused(capsys: Any, tmp_path: Path, monk
     assert run(capsys, "generate", tmp_path / "absent").status == 2
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     assert run(capsys, "compare", tmp_path / "binary").status == 2
-    monkeypatch.setattr("fathom.cli.seccomp.MOST_BYTES", 10)
+    monkeypatch.setattr("fathom.cli.files.MOST_BYTES", 10)
     (tmp_path / "large").write_text(" " * 11)
     assert "larger" in run(capsys, "compare", tmp_path / "large").err
     assert run(capsys, "generate", tmp_path / "large", "--subject", "nobody").status == 2

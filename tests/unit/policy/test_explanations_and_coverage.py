@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from fathom.errors import UsageError
 from fathom.policy.compile import compile_policies
 from fathom.policy.coverage import Gap, Loss, Need, coverage
 from fathom.policy.evaluate import evaluate
-from fathom.policy.explain import explain, rule_use
+from fathom.policy.explain import Traffic, explain, rule_use
 from fathom.policy.flows import from_dicts
 from fathom.policy.inventory import Inventory, Namespace, Node, Pod, Records
 from fathom.policy.policysets import read_texts
@@ -53,17 +54,19 @@ def test_a_flow_is_explained_by_tier_policies_and_rules_of_each_side() -> None:
     who = cluster()
     compiled, resolved = compile_policies(read_texts([("p.yaml", POLICY)]), who), resolve(FLOWS, who)
     verdicts = evaluate(compiled, resolved)
-    allowed = explain(compiled, FLOWS, resolved, verdicts, 0)
-    assert allowed["verdict"] == "allowed"
-    assert allowed["egress"] == {"outcome": "allowed", "because": "no policy selects a pod at this side"}
-    assert [(r["file"], r["path"], r["action"]) for r in allowed["ingress"]["rules"]] == [
+    allowed, other, denied = explain(compiled, FLOWS, resolved, verdicts)
+    assert allowed.verdict == "allowed"
+    assert (allowed.egress.outcome, allowed.egress.tier) == ("allowed", "none")
+    assert allowed.egress.because == "no policy selects a pod at this side"
+    assert [(rule.place.file, rule.place.path, rule.action) for rule in allowed.ingress.rules] == [
         ("p.yaml", "spec.ingress[0]", "allow"),
         ("p.yaml", "spec.ingress[1]", "allow"),
     ]
-    denied = explain(compiled, FLOWS, resolved, verdicts, 2)
-    assert denied["verdict"] == "denied-ingress"
-    assert denied["ingress"]["policies"] == ["NetworkPolicy shop/web"]
-    assert denied["ingress"]["because"] == "policies isolate the pod, and none of their rules matches"
+    assert other.flow["port"] == 443
+    assert denied.verdict == "denied-ingress"
+    assert denied.ingress.policies == ("NetworkPolicy shop/web",)
+    assert denied.ingress.because == "policies isolate the pod, and none of their rules matches"
+    assert explain(compiled, FLOWS, resolved, verdicts, np.array([2])) == [denied]
 
 
 def test_the_use_of_each_rule_is_told_and_an_unused_one_found() -> None:
@@ -76,6 +79,9 @@ def test_the_use_of_each_rule_is_told_and_an_unused_one_found() -> None:
         ("spec.ingress[2]", 0, 0, 0, 0, 0, True),
     ]
     assert (uses[1].example, uses[2].example) == (0, -1)
+    assert uses[0].traffic == ()
+    told = rule_use(compiled, FLOWS, resolved, traffic=1)[1].traffic
+    assert told == (Traffic("shop/Deployment/api", "shop/Deployment/web", "TCP", 80, 1, 5, 100, 200),)
 
 
 def test_a_set_with_refused_documents_is_not_compiled() -> None:

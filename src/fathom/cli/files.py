@@ -1,0 +1,84 @@
+"""Files that a person names, as texts: within bounds, and with the reason where one cannot be read.
+
+``-`` is standard input. Of a directory all files are read that hold YAML or JSON by their name, below it too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fathom.errors import FathomError, UsageError
+
+#: Bytes of one file, and of all files of one directory or list; files of one directory.
+MOST_BYTES, MOST_TOGETHER, MOST_FILES = 64 << 20, 512 << 20, 50_000
+_ENDINGS = (".yaml", ".yml", ".json")
+
+
+def read_text(file: str, most: int | None = None) -> str:
+    """The text of ``file``. Raises UsageError if it cannot be read, is larger than ``most`` bytes or no text."""
+    most = MOST_BYTES if most is None else most
+    try:
+        if file == "-":
+            data = sys.stdin.buffer.read(most + 1)
+        else:
+            with Path(file).open("rb") as stream:
+                data = stream.read(most + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UsageError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
+    if len(data) > most:
+        raise UsageError(f"{file} is larger than {most >> 20} MiB")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not UTF-8 text: {error}") from error
+
+
+def read_texts(paths: Sequence[str]) -> dict[str, str]:
+    """The texts of files and of directories, by name, each file once, in the order given (in directories: sorted).
+
+    Raises UsageError if one cannot be read, or if there is too much.
+    """
+    found: dict[str, str] = {}
+    room = MOST_TOGETHER
+    for file in (file for path in paths for file in _files(path)):
+        if file in found:
+            continue
+        found[file] = read_text(file)
+        room -= len(found[file])
+        if room < 0:
+            raise UsageError(f"the files together are larger than {MOST_TOGETHER >> 20} MiB", affects=f"{file} and on")
+    return found
+
+
+def _files(path: str) -> Iterator[str]:
+    """The file ``path`` itself, or those of the directory ``path``."""
+    if path == "-" or not os.path.isdir(path):  # noqa: PTH112 - the text stays as it was given
+        yield path
+        return
+    count = 0
+    for folder, folders, names in os.walk(path, onerror=_unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.endswith(_ENDINGS) and not name.startswith("."):
+                count += 1
+                if count > MOST_FILES:
+                    raise UsageError(
+                        f"more than {MOST_FILES} files below {path}", do="name the directories that matter"
+                    )
+                yield os.path.join(folder, name)  # noqa: PTH118
+
+
+def _unreadable(error: OSError) -> None:
+    raise UsageError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write ``file``, and the directories above it where there are none. Raises FathomError if that fails."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    except OSError as error:
+        raise FathomError(f"cannot write {file}: {error.strerror}", affects="what would be in it is lost") from error

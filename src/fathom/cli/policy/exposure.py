@@ -1,0 +1,30 @@
+"""``fathom policy exposure``: the workloads that no policy covers, and what could reach them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from fathom.cli.options import output_option
+from fathom.cli.policy.options import limit_option, policies_option, reading_options, source_options
+
+
+@click.command()
+@policies_option
+@source_options
+@reading_options
+@limit_option
+@output_option("table", "json", "sarif", "markdown")
+def command(policies: tuple[str, ...], limit: int, output: str, **given: Any) -> None:
+    """List the workloads that no policy covers, and what could reach them.
+
+    A workload that no policy selects for ingress takes what comes: from other workloads, whose own egress may hold
+    them back, from nodes, and from outside of the cluster.
+    """
+    from fathom.cli.policy.door import open_door
+    from fathom.cli.policy.forms import text
+    from fathom.cli.policy.inputs import read_policies
+
+    loaded = read_policies(policies, empty=True)
+    click.echo(text("exposure", open_door(given).exposure(loaded, limit), output, loaded))

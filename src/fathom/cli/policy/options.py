@@ -1,0 +1,73 @@
+"""Options that the commands of ``fathom policy`` share, with one spelling and one meaning each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from fathom.cli.options import Moment, server_options
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PATH = click.Path(allow_dash=True)
+
+
+def paths_option(*names: str, help: str) -> Callable[[F], F]:
+    """Files, directories or ``-``, any number."""
+    return click.option(*names, multiple=True, type=_PATH, metavar="PATH", help=help)
+
+
+def policies_option(function: F) -> F:
+    """``--policies``."""
+    text = "File or directory of policies, - for standard input. Repeat it for more."
+    return paths_option("--policies", help=text)(function)
+
+
+def source_options(function: F) -> F:
+    """Where the inventory and the flows come from: files, or a server."""
+    for option in (
+        server_options,
+        click.option("--until", type=Moment(), metavar="TIME", help="End of the window (server).  [default: now]"),
+        click.option(
+            "--since",
+            type=Moment(),
+            metavar="TIME",
+            help="Start of the window (server): a duration ago (5m) or RFC 3339.  [default: 24h]",
+        ),
+        click.option(
+            "--workload", metavar="NAME", help="Only flows of this workload: name, kind/name or namespace/kind/name."
+        ),
+        click.option("--flows", type=_PATH, metavar="FILE", help="JSON lines of flows, - for standard input."),
+        paths_option("--manifests", help="File or directory of Kubernetes manifests: the inventory. Repeatable."),
+    ):
+        function = option(function)
+    return function
+
+
+def reading_options(function: F) -> F:
+    """How to read what the API leaves open, as in ``fathom.policy.options``."""
+    for name, choices, text in (
+        ("--established", ("allowed", "evaluate"), "Flows that opened no connection in the window."),
+        ("--dnat", ("after", "before"), "Egress rules see a service's backend, or its own address."),
+        ("--icmp", ("rules", "allowed", "unknown"), "ICMP, which the API leaves open."),
+        ("--host-network", ("node", "pod", "unknown"), "What a pod on the host's network is to selectors."),
+        ("--block-pods", ("match", "never"), "Whether an ipBlock matches pods by their addresses."),
+    ):
+        function = click.option(name, type=click.Choice(choices), default=choices[0], show_default=True, help=text)(
+            function
+        )
+    return function
+
+
+def limit_option(function: F) -> F:
+    """``--limit``."""
+    return click.option(
+        "--limit",
+        metavar="N",
+        type=click.IntRange(1, 100_000),
+        default=1_000,
+        show_default=True,
+        help="Rows of each table at most; what is left out is counted.",
+    )(function)
