@@ -6,6 +6,7 @@ Verdicts that are unknown are groups of their own: they are neither allowed nor 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -65,14 +66,14 @@ def replay(
     found = evaluate(compiled, resolved) if verdicts is None else verdicts
     wanted = np.flatnonzero(found.verdict != ALLOWED)
     groups = group(flows, resolved, found.verdict, wanted)
-    told = [*_told(compiled, resolved, found, groups[:explained]), *groups[explained:]]
+    explained_groups = told(compiled, resolved, found, groups[:explained])
     counted = {word: int(np.sum(found.verdict == n)) for n, word in enumerate(VERDICTS)}
     weights = flows.rows["count"]
     connections = {word: int(weights[found.verdict == n].sum()) for n, word in enumerate(VERDICTS)}
     seen = flows.rows["last"] > 0
     first = int(flows.rows["first"][seen].min()) if seen.any() else 0
     last = int(flows.rows["last"][seen].max()) if seen.any() else 0
-    return Replay(tuple(told), counted, connections, first, last)
+    return Replay((*explained_groups, *groups[explained:]), counted, connections, first, last)
 
 
 def group(
@@ -126,15 +127,15 @@ def group(
     ]
 
 
-def _told(compiled: Compiled, resolved: Resolved, verdicts: Verdicts, groups: list[Group]) -> list[Group]:
+def told(compiled: Compiled, resolved: Resolved, verdicts: Verdicts, groups: Sequence[Group]) -> list[Group]:
     """Groups with what decided their example."""
     decisions = decide(compiled, resolved, np.array([item.example for item in groups], np.int64))
-    told: list[Group] = []
+    found: list[Group] = []
     for item, decision in zip(groups, decisions, strict=True):
         sides = [decision.egress] if item.verdict == "denied-egress" else [decision.ingress]
         if item.verdict in ("denied-both", "unknown"):
             sides = [decision.egress, decision.ingress]
-        told.append(
+        found.append(
             msgspec.structs.replace(
                 item,
                 reasons=words(REASONS, int(verdicts.reasons[item.example])),
@@ -143,7 +144,7 @@ def _told(compiled: Compiled, resolved: Resolved, verdicts: Verdicts, groups: li
                 rules=tuple(sorted({rule for side in sides for rule in side.rules})),
             )
         )
-    return told
+    return found
 
 
 def words(table: dict[int, str], bits: int) -> tuple[str, ...]:
