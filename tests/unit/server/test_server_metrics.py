@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fathom.server.meters import Duration, Meters, Reading, render
+from fathom.server.exposition import Duration
+from fathom.server.meters import Meters, Reading, render
 
 READING = Reading(nodes_connected=2, store_writable=True, store_edges=5, store_bytes=1_234_567_890_123, started_s=1.5)
 SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="[^"\n]*"(,[a-z]+="[^"\n]*")*\})? -?[0-9.e+-]+')
