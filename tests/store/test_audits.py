@@ -130,10 +130,12 @@ def test_work_is_given_oldest_first_and_within_a_bound(store, world):
     for batch in batches:
         store.write(batch)
     assert [item.id for item in items(store)] == [batch.id for batch in batches]
+    assert store.audit_backlog() == 20
     assert len(items(store, 1)) == 1
     assert len(items(store, 8)) == 2
     store.keep_audit(items(store, 8), [])
     assert [item.id for item in items(store)] == [batch.id for batch in batches[2:]]
+    assert store.audit_backlog() == 12
 
 
 def test_what_does_not_fit_is_kept_in_the_store_and_known_to_be_missed(open_engine, world):

@@ -1,4 +1,5 @@
-"""The server's own metrics: plain counters, rendered as Prometheus text. It names no workload and no node.
+"""The server's own metrics: plain counters, rendered as Prometheus text. It names no workload and no node; those of
+the audit name policies.
 
 Counters are touched from the event loop only.
 """
@@ -8,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from fathom.server import audit_meters
+from fathom.server.audit_meters import AuditMeters
 from fathom.server.exposition import Duration, Page, inner, labels
 
 #: Series of losses: agents say the words, so they are bounded here.
@@ -36,6 +39,7 @@ class Meters:
     losses: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # hop, probe, reason
     rolled: int = 0
     maintenance_failed: int = 0
+    audit: AuditMeters = field(default_factory=AuditMeters)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request to ``route`` (the pattern, never the path)."""
@@ -67,7 +71,7 @@ def render(meters: Meters, now: Reading) -> str:
     _put_requests(page, meters)
     _put_ingest(page, meters)
     _put_state(page, meters, now)
-    return page.text
+    return page.text + audit_meters.render(meters.audit)
 
 
 def _put_requests(page: Page, meters: Meters) -> None:

@@ -136,6 +136,10 @@ class AuditStore(Protocol):
         """Batches that wait, oldest first: at least one if any does, then up to ``most_facts``."""
         ...
 
+    def audit_backlog(self) -> int:
+        """Facts that wait, about."""
+        ...
+
     def keep_audit(self, done: Sequence[Waiting], results: Sequence[AuditResult]) -> None:
         """Add ``results``, and let ``done`` wait no more: both or neither. Results of another revision are dropped."""
         ...

@@ -365,6 +365,11 @@ class MemoryStore:
         with self._lock:
             return self._audits.work(most_facts, self._edges)
 
+    def audit_backlog(self) -> int:
+        """See ``AuditStore.audit_backlog``."""
+        with self._lock:
+            return self._audits.backlog
+
     def keep_audit(self, done: Sequence[Waiting], results: Sequence[AuditResult]) -> None:
         """See ``AuditStore.keep_audit``."""
         with self._lock:

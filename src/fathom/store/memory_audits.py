@@ -75,8 +75,13 @@ class MemoryAudits:
     def hold(self, batch: Batch, day: int, facts: Matrix) -> None:
         """Let the part of a new batch wait, if any set is audited."""
         if len(facts) and any(not item.enforced for item in self._sets.values()):
-            room = self._most_waiting - sum(max(len(item.rows), 1) for item in self._waiting.values())
+            room = self._most_waiting - self.backlog
             self._waiting[day, batch.id] = waiting(batch, day, self._revision, facts, room=room)
+
+    @property
+    def backlog(self) -> int:
+        """See ``AuditStore.audit_backlog``."""
+        return sum(max(len(item.rows), 1) for item in self._waiting.values())
 
     def forget_before(self, day: int) -> None:
         """Days before ``day`` are gone."""

@@ -269,6 +269,11 @@ class SqliteStore:
         there = set(self._layout.days())
         return self._asking(lambda view: view.audit_work([day for day in days if day in there], most_facts))
 
+    def audit_backlog(self) -> int:
+        """See ``AuditStore.audit_backlog``."""
+        with self._writing():
+            return sum(self._healing(self._queue).values())
+
     def keep_audit(self, done: Sequence[Waiting], results: Sequence[AuditResult]) -> None:
         """See ``AuditStore.keep_audit``."""
         with self._writing():
