@@ -35,4 +35,8 @@ class FixedInventories:
 
     def renew(self) -> None:
         """See ``Inventories.renew``."""
-        self._made = Inventory(self._records)
+        self.set(self._records)
+
+    def set(self, records: Records) -> None:
+        """Others exist from now on."""
+        self._records, self._made = records, Inventory(records)
