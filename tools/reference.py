@@ -1,4 +1,4 @@
-"""Writes docs/reference/events.md and settings.md from the compiled objects and the settings groups.
+"""Writes docs/reference/events.md, settings.md and server-metrics.md from the objects, the settings and the server.
 
 ``--check`` writes nothing and fails, with the difference, if a page is not what would be written.
 """
@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import importlib
 import pkgutil
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ import fathom
 from fathom.events.btf import Btf
 from fathom.events.catalogue import KINDS, Described, Kind, describe
 from fathom.kernel.objects import FOLDER
+from fathom.policy.findings import Count, Findings, Reason
+from fathom.policy.options import REASONS
+from fathom.server.meters import Meters, Reading, render
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs/reference"
@@ -38,6 +42,15 @@ Made from the settings of each process by `make docs`; do not edit.
 
 Each can be given as a flag where the command has it, in the environment, or in the TOML file of `--config`; the first
 of these that has it wins. A field `ring_bytes` is `FATHOM_RING_BYTES` in the environment and `ring_bytes` in the file.
+"""
+
+METRICS = """# Metrics of the server
+
+Made from the server's metrics by `make docs`; do not edit.
+
+`http://127.0.0.1:8600/metrics`, Prometheus text format, open to whoever reaches the port. Counters begin with the
+process. They name no workload and no node; `audit` is the name of a registered policy set, and `policy` that of a
+policy in it (`other` beyond the setting `audit_series`).
 """
 
 
@@ -105,10 +118,31 @@ def _value(default: object) -> str:
     return f"{default:,}" if isinstance(default, int) and default >= 10_000 else str(default)
 
 
+def metrics() -> str:
+    """The page of the server's metrics."""
+    meters = Meters()
+    meters.answered("GET", "/", 200, 0.1)
+    meters.refused["401"] += 1
+    meters.lost("kernel", "tcp", "ring_full", 1)
+    meters.audit.sets({"web": ("NetworkPolicy shop/web",)})
+    counts = (Count("", "unknown", True, 1, 1), Count("NetworkPolicy shop/web", "allowed", False, 1, 1))
+    meters.audit.found("web", Findings(counts, (Reason("", REASONS[1], 1, 1),)))
+    text = render(meters, Reading(0, True, 0, 0, 0))
+    rows = []
+    for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE):
+        told = re.search(rf"^# HELP {name} (.+)$", text, re.MULTILINE)
+        sample = re.search(rf"^{name}(?:_count)?(?:\{{(.*)\}})? \S+$", text, re.MULTILINE)
+        if told is None or sample is None:
+            raise ValueError(f"{name} has no sample: give it one here")
+        labels = re.findall(r'(?:^|,)([a-z]+)="', sample[1] or "")
+        rows.append((f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), told[1]))
+    return METRICS + "\n" + table(("metric", "type", "labels", "meaning"), rows)
+
+
 def main(check: bool) -> int:
     """Write the pages, or compare them. Returns the exit status."""
     wrong = 0
-    for name, text in (("events.md", events()), ("settings.md", settings())):
+    for name, text in (("events.md", events()), ("settings.md", settings()), ("server-metrics.md", metrics())):
         page = PAGES / name
         old = page.read_text() if page.exists() else ""
         if old == text:

@@ -6,7 +6,7 @@ its program is those policies in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -353,7 +353,7 @@ class _Builder:
                 Member(relevant[at], bool(bits[2 * at]), numbers[relevant[at]])
                 for at in np.flatnonzero(bits[1::2]).tolist()
             ]
-            groups.append(self._group(direction, members, rules))
+            groups.append(program(self.policies, direction, members, rules))
         group_of[columns] = inverse
         empty = np.array([not group.members for group in groups])
         group_of[columns] = np.where(empty[inverse], -1, group_of[columns])
@@ -377,36 +377,40 @@ class _Builder:
         _, first, inverse = np.unique(sums, axis=0, return_index=True, return_inverse=True)
         return packed, first, inverse.reshape(-1)
 
-    def _group(self, direction: Direction, members: list[Member], rules: list[RuleRef]) -> Group:
-        tiers: dict[str, list[Member]] = {"admin": [], "developer": [], "baseline": []}
-        for member in members:
-            tiers[self.policies[member.policy].tier].append(member)
-        for name in ("admin", "baseline"):
-            tiers[name].sort(key=lambda m: self.policies[m.policy].priority)
-        developer = tiers["developer"]
-        isolating = [m for m in developer if direction in self.policies[m.policy].isolates]
-        sure = {p for m in members if m.sure for n in m.rules for p in rules[n].rule.names}
-        possible = {p for m in members for n in m.rules for p in rules[n].rule.names}
-        listed = np.array([n for m in members for n in m.rules], np.int64)
-        unclear = any(d == direction for m in members for d, _ in self.policies[m.policy].unclear)
-        allowing = all(rules[n].rule.action == "allow" for n in listed.tolist())
-        plain = not any(rules[n].doubtful for n in listed.tolist())
-        settled = not unclear and all(m.sure for m in members) and not tiers["admin"] and not tiers["baseline"]
-        return Group(
-            tuple(tiers["admin"]),
-            tuple(developer),
-            tuple(tiers["baseline"]),
-            (any(m.sure for m in isolating), bool(isolating)),
-            (frozenset(sure), frozenset(possible)),
-            unclear,
-            listed,
-            simple=settled and allowing,
-            plain=plain,
-            named=any(rules[n].named for n in listed.tolist()),
-            by_name=any(rules[n].names for n in listed.tolist()),
-            blocks=any(_optional(rules[n].rule) for n in listed.tolist()),
-            networkpolicy=any(self.policies[m.policy].kind == "NetworkPolicy" for m in members),
-        )
+
+def program(
+    policies: tuple[Policy, ...], direction: Direction, members: Sequence[Member], rules: Sequence[RuleRef]
+) -> Group:
+    """The group whose ``members`` (numbers in ``policies`` and ``rules``) select its pods in one direction."""
+    tiers: dict[str, list[Member]] = {"admin": [], "developer": [], "baseline": []}
+    for member in members:
+        tiers[policies[member.policy].tier].append(member)
+    for name in ("admin", "baseline"):
+        tiers[name].sort(key=lambda m: policies[m.policy].priority)
+    developer = tiers["developer"]
+    isolating = [m for m in developer if direction in policies[m.policy].isolates]
+    sure = {p for m in members if m.sure for n in m.rules for p in rules[n].rule.names}
+    possible = {p for m in members for n in m.rules for p in rules[n].rule.names}
+    listed = np.array([n for m in members for n in m.rules], np.int64)
+    unclear = any(d == direction for m in members for d, _ in policies[m.policy].unclear)
+    allowing = all(rules[n].rule.action == "allow" for n in listed.tolist())
+    plain = not any(rules[n].doubtful for n in listed.tolist())
+    settled = not unclear and all(m.sure for m in members) and not tiers["admin"] and not tiers["baseline"]
+    return Group(
+        tuple(tiers["admin"]),
+        tuple(developer),
+        tuple(tiers["baseline"]),
+        (any(m.sure for m in isolating), bool(isolating)),
+        (frozenset(sure), frozenset(possible)),
+        unclear,
+        listed,
+        simple=settled and allowing,
+        plain=plain,
+        named=any(rules[n].named for n in listed.tolist()),
+        by_name=any(rules[n].names for n in listed.tolist()),
+        blocks=any(_optional(rules[n].rule) for n in listed.tolist()),
+        networkpolicy=any(policies[m.policy].kind == "NetworkPolicy" for m in members),
+    )
 
 
 def _peers(policies: Iterable[Policy]) -> Iterable[Peer]:

@@ -11,16 +11,19 @@ from fastapi import FastAPI
 from fathom import __version__
 from fathom.link.hub import Hub
 from fathom.server import problems
+from fathom.server.auditor import Auditor
 from fathom.server.desk import Desk
 from fathom.server.documented import describe
 from fathom.server.guard import Guard
+from fathom.server.inventories import FixedInventories
+from fathom.server.judging import Judge
 from fathom.server.keys import Keys
 from fathom.server.meters import Meters
-from fathom.server.routes import edges, events, health, status, stream
+from fathom.server.routes import audit, edges, events, health, status, stream
 from fathom.server.settings import ServerSettings
 from fathom.store.interface import Store
 
-_ROUTES = (status.router, edges.router, events.router, stream.router, health.router)
+_ROUTES = (status.router, edges.router, events.router, stream.router, audit.router, health.router)
 
 
 def create_app(
@@ -30,12 +33,18 @@ def create_app(
     keys: Keys,
     *,
     meters: Meters | None = None,
+    auditor: Auditor | None = None,
     now_ns: Callable[[], int] = time.time_ns,
 ) -> FastAPI:
-    """REST over ``store`` and ``hub``, for those who show one of ``keys``. ``app.state.desk`` is to be closed after."""
+    """REST over ``store`` and ``hub``, for those who show one of ``keys``. ``app.state.desk`` is to be closed after.
+
+    ``auditor`` judges by being run elsewhere; without one, registered policies only wait.
+    """
     app = _routes()
     counted = meters or Meters()
-    app.state.desk = Desk(store, hub, settings, counted, now_ns, __version__, now_ns() // 1_000_000_000)
+    counted.audit.most_policies = settings.audit_series
+    judging = auditor or Auditor(Judge(store, FixedInventories()), counted.audit)
+    app.state.desk = Desk(store, hub, settings, counted, now_ns, __version__, now_ns() // 1_000_000_000, judging)
     app.add_middleware(Guard, settings=settings, keys=keys, meters=counted)
     return app
 

@@ -1,7 +1,7 @@
 """What every route works with: the store behind a bounded number of threads, the hub, the clock, the meters.
 
 It refuses to let a slow question take more than its thread: what waits is bounded by the number of requests under way,
-and what was given up is not begun.
+and what was given up is not begun. Questions about policy compute for long; they have threads of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from fathom.errors import StoreError
 from fathom.link.hub import Hub
 from fathom.server import rows
 from fathom.server.answers import Loss, Window
+from fathom.server.auditor import Auditor
 from fathom.server.meters import Meters
+from fathom.server.problems import ProblemError
 from fathom.server.settings import ServerSettings
 from fathom.store import interface
 
@@ -37,16 +39,38 @@ class Desk:
     now_ns: Callable[[], int]
     version: str
     started_s: int
+    auditor: Auditor
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     _threads: ThreadPoolExecutor = field(init=False)
+    _workers: ThreadPoolExecutor = field(init=False)
+    _working: int = 0
 
     def __post_init__(self) -> None:
         self._threads = ThreadPoolExecutor(self.settings.query_threads, "query")
+        self._workers = ThreadPoolExecutor(self.settings.policy_threads, "policy")
 
     async def ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What ``question``, a method of the store, gives; it runs in one of the query threads."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: question(*args, **kwargs))
+
+    async def work(self, task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What ``task`` gives, which computes for long; it runs in one of the threads for policy.
+
+        Raises ProblemError (503) if too many are under way: also those count whose asker has gone, until they end.
+        """
+        if self._working >= self.settings.max_policy_requests:
+            raise ProblemError(
+                503, "too many questions about policy are under way", do="ask again", headers={"Retry-After": "5"}
+            )
+        loop = asyncio.get_running_loop()
+        future = self._workers.submit(lambda: task(*args, **kwargs))
+        self._working += 1
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._worked))
+        return await asyncio.wrap_future(future)
+
+    def _worked(self) -> None:
+        self._working -= 1
 
     async def trust(self, window: interface.Window) -> tuple[Window, list[Loss]]:
         """How far the numbers of ``window`` can be trusted: coverage, and what was lost."""
@@ -62,6 +86,7 @@ class Desk:
     def close(self) -> None:
         """Let the threads go; questions that were not begun never will be."""
         self._threads.shutdown(wait=True, cancel_futures=True)
+        self._workers.shutdown(wait=True, cancel_futures=True)
 
 
 def _desk(request: Request) -> Desk:

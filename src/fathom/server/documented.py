@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
-from fathom.server import answers
+from fathom.server import answers, audit_answers
 from fathom.server.problems import MEDIA_TYPE, problem
 
 Spec = dict[str, Any]
@@ -28,10 +28,17 @@ _TYPES = (
     answers.Problem,
     answers.StreamLoss,
     answers.StreamNodes,
+    audit_answers.AuditAsked,
+    audit_answers.Audits,
+    audit_answers.AuditAnswer,
+    audit_answers.AuditOffenders,
+    audit_answers.AuditDocuments,
+    audit_answers.AuditDenial,
 )
 _ERRORS: dict[int, tuple[str, str, str]] = {
     401: ("No key, or a wrong one.", "a key is needed", "send the header Authorization: Bearer KEY"),
-    404: ("There is no such edge.", "there is no edge with this id", "take an id from /api/v1/edges"),
+    404: ("There is no such thing.", "there is no edge with this id", "take an id from /api/v1/edges"),
+    413: ("The body is too large.", "the body is larger than 1048576 bytes", "send less"),
     414: ("The query is too long.", "the query is longer than 8192 bytes", "ask in fewer words"),
     421: ("The Host header is not a name of this server.", "this server does not answer to that name", "ask localhost"),
     422: ("A parameter makes no sense.", "'5x' is no time", "write a duration before now (5m, 1h30m, 7d)"),
@@ -58,6 +65,17 @@ def returns(kind: type[msgspec.Struct], text: str, example: msgspec.Struct, *als
     """The ``responses`` of a route that gives ``kind``; ``also`` are errors besides those that all routes have."""
     content = {"schema": {"$ref": _REF.format(name=kind.__name__)}, "example": msgspec.to_builtins(example)}
     return {200: {"description": text, "content": {"application/json": content}}, **_errors(*also)}
+
+
+def takes(kind: type[msgspec.Struct], example: msgspec.Struct) -> Spec:
+    """The ``openapi_extra`` of a route whose body is a ``kind`` as JSON."""
+    content = {"schema": {"$ref": _REF.format(name=kind.__name__)}, "example": msgspec.to_builtins(example)}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def no_content(text: str, *also: int) -> dict[int | str, Spec]:
+    """The ``responses`` of a route that gives nothing."""
+    return {204: {"description": text}, **_errors(*also)}
 
 
 def streams(text: str, example: str) -> dict[int | str, Spec]:

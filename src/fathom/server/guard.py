@@ -26,7 +26,7 @@ from fathom.server.settings import ServerSettings
 #: Paths that need no key. They tell nothing about what was recorded.
 OPEN = frozenset(("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"))
 #: Paths that take as long as their reader wants, and that bound their own number.
-STREAMS = frozenset(("/api/v1/stream",))
+STREAMS = frozenset(("/api/v1/stream", "/api/v1/policy/audit/stream"))
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",

@@ -23,9 +23,9 @@ T = TypeVar("T")
 class Ingest:
     """The only writer of ``store``. Its methods are called from one event loop."""
 
-    def __init__(self, store: Store, meters: Meters, limit: int) -> None:
-        """At most ``limit`` batches wait."""
-        self._store, self._meters, self._limit = store, meters, limit
+    def __init__(self, store: Store, meters: Meters, limit: int, *, on_new: Callable[[], None] = lambda: None) -> None:
+        """At most ``limit`` batches wait; ``on_new`` is called when the store has one that it did not have before."""
+        self._store, self._meters, self._limit, self._on_new = store, meters, limit, on_new
         self._thread = ThreadPoolExecutor(1, "writer")
         self._waiting = 0
         self._closed = False
@@ -78,5 +78,6 @@ class Ingest:
         self._meters.batches += 1
         self._meters.facts += len(batch.facts)
         self._meters.edges += len(batch.edges)
+        self._on_new()
         for loss in batch.losses:
             self._meters.lost(loss.hop, loss.probe, loss.reason, loss.count)

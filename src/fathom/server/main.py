@@ -1,7 +1,7 @@
 """The server process: opens the store, listens for agents and for people, and ends in order when it is told to.
 
-The order of the end: no new requests, then no new batches, then what waits is written, then the store is closed. What
-was not acknowledged is still on the nodes.
+The order of the end: no new requests, then no new batches, then what waits is written, then the audit finishes its
+turn, then the store is closed. What was not acknowledged is still on the nodes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,7 +24,10 @@ from fathom.link.server import LinkServer
 from fathom.link.settings import LinkServerSettings
 from fathom.link.tokens import JoinTokens
 from fathom.server.app import create_app
+from fathom.server.auditor import Auditor
 from fathom.server.ingest import Ingest
+from fathom.server.inventories import FixedInventories
+from fathom.server.judging import Judge
 from fathom.server.keys import open_join_tokens, open_keys
 from fathom.server.listening import RestServer, bind, is_exposed, url_of
 from fathom.server.maintenance import Maintenance
@@ -108,9 +111,13 @@ async def _serve(settings: ServerSettings, link: LinkServerSettings, ending: asy
     tokens = JoinTokens.load(Path(link.link_tokens_file)) if link.link_tokens_file else open_join_tokens(settings.data)
     meters = Meters()
     with contextlib.closing(bind(settings)) as listener:
-        async with _store(settings) as store, _ingest(store, meters, settings) as ingest:
+        async with (
+            _store(settings) as store,
+            _auditor(store, meters) as auditor,
+            _ingest(store, meters, settings, auditor) as ingest,
+        ):
             hub = LinkServer(link, tokens, ingest.on_batch, lambda: store.store_id)
-            app = create_app(store, hub, settings, keys, meters=meters)
+            app = create_app(store, hub, settings, keys, meters=meters, auditor=auditor)
             try:
                 async with hub:
                     agents = join_address(split_address(link.link_listen)[0], hub.port)
@@ -118,7 +125,8 @@ async def _serve(settings: ServerSettings, link: LinkServerSettings, ending: asy
                     if is_exposed(settings):
                         _LOG.warning("REST is not encrypted, and others can reach it: put a proxy with TLS before it")
                     maintenance = Maintenance(store, ingest, settings, meters, time.time)
-                    await _until(ending, RestServer(app, settings), listener, maintenance, app.state.desk.closing)
+                    rest = RestServer(app, settings)
+                    await _until(ending, rest, listener, (maintenance.run(), auditor.run()), app.state.desk.closing)
             finally:
                 app.state.desk.close()
     _LOG.info("ended")
@@ -135,8 +143,17 @@ async def _store(settings: ServerSettings) -> AsyncIterator[Store]:
 
 
 @contextlib.asynccontextmanager
-async def _ingest(store: Store, meters: Meters, settings: ServerSettings) -> AsyncIterator[Ingest]:
-    ingest = Ingest(store, meters, settings.ingest_queue)
+async def _auditor(store: Store, meters: Meters) -> AsyncIterator[Auditor]:
+    auditor = Auditor(Judge(store, FixedInventories()), meters.audit)
+    try:
+        yield auditor
+    finally:
+        await auditor.close()
+
+
+@contextlib.asynccontextmanager
+async def _ingest(store: Store, meters: Meters, settings: ServerSettings, auditor: Auditor) -> AsyncIterator[Ingest]:
+    ingest = Ingest(store, meters, settings.ingest_queue, on_new=auditor.wake)
     try:
         yield ingest
     finally:
@@ -147,20 +164,20 @@ async def _until(
     ending: asyncio.Event,
     rest: RestServer,
     listener: socket.socket,
-    maintenance: Maintenance,
+    beside: Iterable[Coroutine[None, None, None]],
     closing: asyncio.Event,
 ) -> None:
-    """Serve REST and look after the store until ``ending``; then let streams and requests end."""
+    """Serve REST, and do what is to be done ``beside``, until ``ending``; then let streams and requests end."""
     serving = asyncio.create_task(rest.serve([listener]))
-    caring = asyncio.create_task(maintenance.run())
+    caring = [asyncio.create_task(one) for one in beside]
     told = asyncio.create_task(ending.wait())
     try:
-        await asyncio.wait((serving, caring, told), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((serving, *caring, told), return_when=asyncio.FIRST_COMPLETED)
         _LOG.info("ending: requests under way may finish")
     finally:
         closing.set()
-        told.cancel()
-        caring.cancel()
+        for task in (told, *caring):
+            task.cancel()
         rest.should_exit = True
-        await asyncio.gather(told, caring, return_exceptions=True)
+        await asyncio.gather(told, *caring, return_exceptions=True)
         await serving

@@ -1,32 +1,20 @@
-"""The server's own metrics: plain counters, rendered as Prometheus text. It names no workload and no node.
+"""The server's own metrics: plain counters, rendered as Prometheus text. It names no workload and no node; those of
+the audit name policies.
 
-Format: Prometheus text exposition format 0.0.4. Counters are touched from the event loop only.
+Counters are touched from the event loop only.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+from fathom.server import audit_meters
+from fathom.server.audit_meters import AuditMeters
+from fathom.server.exposition import Duration, Page, inner, labels
+
 #: Series of losses: agents say the words, so they are bounded here.
 _MAX_LOSSES = 200
-_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-
-
-@dataclass(slots=True)
-class Duration:
-    """A histogram of seconds."""
-
-    buckets: list[int] = field(default_factory=lambda: [0] * (len(_BOUNDS_S) + 1))
-    sum: float = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Count one duration."""
-        self.buckets[bisect_left(_BOUNDS_S, seconds)] += 1
-        self.sum += seconds
 
 
 @dataclass(slots=True)
@@ -51,6 +39,7 @@ class Meters:
     losses: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # hop, probe, reason
     rolled: int = 0
     maintenance_failed: int = 0
+    audit: AuditMeters = field(default_factory=AuditMeters)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request to ``route`` (the pattern, never the path)."""
@@ -78,49 +67,19 @@ class Reading:
 
 def render(meters: Meters, now: Reading) -> str:
     """All metrics as text."""
-    page = _Page()
+    page = Page("fathom_server_")
     _put_requests(page, meters)
     _put_ingest(page, meters)
     _put_state(page, meters, now)
-    return "\n".join(page.lines) + "\n"
+    return page.text + audit_meters.render(meters.audit)
 
 
-class _Page:
-    """Metrics as lines of text."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def one(self, name: str, text: str, value: int) -> None:
-        """A metric without labels; a counter if it is named so, else a gauge."""
-        self.many(name, text, [("", value)])
-
-    def many(self, name: str, text: str, samples: Iterable[tuple[str, int]]) -> None:
-        """A metric with a sample for each set of labels."""
-        kind = "counter" if name.endswith("_total") else "gauge"
-        self.lines.append(f"# HELP fathom_server_{name} {text}\n# TYPE fathom_server_{name} {kind}")
-        self.lines.extend(f"fathom_server_{name}{labels} {value}" for labels, value in samples)
-
-    def durations(self, name: str, text: str, by: dict[str, Duration]) -> None:
-        """A histogram of seconds for each set of labels, given without braces."""
-        name = f"fathom_server_{name}"
-        self.lines.append(f"# HELP {name} {text}\n# TYPE {name} histogram")
-        for inner, duration in by.items():
-            comma, braces = ("," if inner else ""), (f"{{{inner}}}" if inner else "")
-            total = 0
-            for bound, count in zip((*map(str, _BOUNDS_S), "+Inf"), duration.buckets, strict=True):
-                total += count
-                self.lines.append(f'{name}_bucket{{{inner}{comma}le="{bound}"}} {total}')
-            self.lines.append(f"{name}_sum{braces} {duration.sum:.9g}")
-            self.lines.append(f"{name}_count{braces} {total}")
-
-
-def _put_requests(page: _Page, meters: Meters) -> None:
-    answered = [(_labels(method=m, route=r, status=str(s)), n) for (m, r, s), n in sorted(meters.requests.items())]
+def _put_requests(page: Page, meters: Meters) -> None:
+    answered = [(labels(method=m, route=r, status=str(s)), n) for (m, r, s), n in sorted(meters.requests.items())]
     page.many("requests_total", "Requests answered.", answered)
-    refused = [(_labels(reason=reason), n) for reason, n in sorted(meters.refused.items())]
+    refused = [(labels(reason=reason), n) for reason, n in sorted(meters.refused.items())]
     page.many("requests_refused_total", "Requests refused before any route, by reason.", refused)
-    times = {_inner(route=route): duration for route, duration in sorted(meters.durations.items())}
+    times = {inner(route=route): duration for route, duration in sorted(meters.durations.items())}
     page.durations("request_duration_seconds", "Time to answer.", times)
     page.one("requests_in_progress", "Requests under way.", meters.requests_now)
     page.one("streams", "Live streams open.", meters.streams)
@@ -128,20 +87,20 @@ def _put_requests(page: _Page, meters: Meters) -> None:
     page.one("stream_events_dropped_total", "Live events that readers were told they missed.", meters.stream_dropped)
 
 
-def _put_ingest(page: _Page, meters: Meters) -> None:
+def _put_ingest(page: Page, meters: Meters) -> None:
     page.one("ingest_batches_total", "Batches that the store has.", meters.batches)
     page.one("ingest_duplicates_total", "Batches that were there before.", meters.duplicates)
     page.one("ingest_facts_total", "Facts in batches that the store has.", meters.facts)
     page.one("ingest_edges_total", "Edges in batches that the store has.", meters.edges)
     page.one("ingest_waiting_batches", "Batches that wait for the writer.", meters.batches_waiting)
-    refused = [(_labels(reason="busy"), meters.batches_busy), (_labels(reason="invalid"), meters.batches_invalid)]
+    refused = [(labels(reason="busy"), meters.batches_busy), (labels(reason="invalid"), meters.batches_invalid)]
     page.many("ingest_refused_total", "Batches refused: busy is temporary, invalid is for good.", refused)
     page.durations("ingest_write_duration_seconds", "Time to write a batch, waiting included.", {"": meters.write})
-    losses = [(_labels(hop=h, probe=p, reason=r), n) for (h, p, r), n in sorted(meters.losses.items())]
+    losses = [(labels(hop=h, probe=p, reason=r), n) for (h, p, r), n in sorted(meters.losses.items())]
     page.many("loss_total", "Losses told by agents, in events, flows or facts.", losses)
 
 
-def _put_state(page: _Page, meters: Meters, now: Reading) -> None:
+def _put_state(page: Page, meters: Meters, now: Reading) -> None:
     page.one("rollups_total", "Hours rolled up.", meters.rolled)
     page.one("maintenance_failures_total", "Turns of maintenance that failed.", meters.maintenance_failed)
     page.one("nodes_connected", "Agents connected.", now.nodes_connected)
@@ -149,15 +108,3 @@ def _put_state(page: _Page, meters: Meters, now: Reading) -> None:
     page.one("store_edges", "Edges known to the store.", now.store_edges)
     page.one("store_bytes", "Bytes of the store on disk.", now.store_bytes)
     page.one("start_time_seconds", "Start of the server, epoch seconds.", round(now.started_s))
-
-
-def _labels(**labels: str) -> str:
-    return f"{{{_inner(**labels)}}}"
-
-
-def _inner(**labels: str) -> str:
-    return ",".join(f'{name}="{_escape(value)}"' for name, value in labels.items())
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

@@ -30,14 +30,21 @@ _WORDS: dict[int, tuple[str, str]] = {
 
 
 class ProblemError(Exception):
-    """An error with its HTTP ``status``, in words; ``headers`` go along."""
+    """An error with its HTTP ``status``, in words; ``headers`` go along, ``errors`` name each thing that is wrong."""
 
     def __init__(
-        self, status: int, what: str, *, affects: str = "", do: str = "", headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        what: str,
+        *,
+        affects: str = "",
+        do: str = "",
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[str] = (),
     ) -> None:
         super().__init__(what)
         self.status, self.what, self.affects, self.do = status, what, affects, do
-        self.headers = dict(headers or {})
+        self.headers, self.errors = dict(headers or {}), errors
 
 
 def problem(
@@ -66,7 +73,8 @@ def response(body: Problem, headers: Mapping[str, str] | None = None) -> Respons
 def of_error(error: Exception, where: str) -> Response:
     """The answer for any ``error`` that a route let through; what is nobody's fault but ours is logged with a trace."""
     if isinstance(error, ProblemError):
-        return response(problem(error.status, error.what, affects=error.affects, do=error.do), error.headers)
+        body = problem(error.status, error.what, affects=error.affects, do=error.do, errors=error.errors)
+        return response(body, error.headers)
     if isinstance(error, TimeoutError):
         body = problem(504, "the answer took too long", affects="this answer", do="ask for a shorter window or less")
         return response(body)

@@ -18,8 +18,8 @@ def markdown(spec: Spec) -> str:
     """The page as Markdown."""
     lines: list[str] = ["# REST", "", "Made from the server's OpenAPI document (`/openapi.json`); do not edit.", ""]
     lines += [spec["info"]["description"].strip(), ""]
-    for path, operation in _operations(spec):
-        lines += [f"## GET {path}", "", str(operation.get("description", "")), ""]
+    for title, operation in _operations(spec):
+        lines += [f"## {title}", "", str(operation.get("description", "")), ""]
         if parameters := operation.get("parameters"):
             lines += ["| parameter | type | default | meaning |", "| --- | --- | --- | --- |"]
             lines += [
@@ -27,9 +27,13 @@ def markdown(spec: Spec) -> str:
                 for p in parameters
             ]
             lines.append("")
+        if (body := _body(operation)) is not None:
+            lines += [f"Body: {body[0]}", "", "```", body[1], "```", ""]
         for status, response in operation["responses"].items():
             lines.append(f"- **{status}** {response['description']}")
-        lines += ["", "```", _example(operation), "```", ""]
+        lines.append("")
+        if example := _example(operation):
+            lines += ["```", example, "```", ""]
     lines += ["## Types", ""]
     for name, schema in sorted(spec["components"]["schemas"].items()):
         lines += [
@@ -48,7 +52,7 @@ def markdown(spec: Spec) -> str:
 def html(spec: Spec) -> str:
     """The page as HTML."""
     body = [f"<h1>Fathom REST</h1><pre>{escape(spec['info']['description'])}</pre>"]
-    for path, operation in _operations(spec):
+    for title, operation in _operations(spec):
         rows = "".join(
             f"<tr><td><code>{escape(p['name'])}</code><td>{escape(_type(p['schema']))}<td>{escape(_default(p['schema']))}"
             f"<td>{escape(_meaning(p))}"
@@ -58,9 +62,12 @@ def html(spec: Spec) -> str:
             f"<li><b>{escape(status)}</b> {escape(response['description'])}"
             for status, response in operation["responses"].items()
         )
+        sent = _body(operation)
+        sent_html = f"<p>Body: {escape(sent[0])}</p><pre>{escape(sent[1])}</pre>" if sent else ""
+        example = _example(operation)
         body.append(
-            f"<h2>GET {escape(path)}</h2><p>{escape(operation.get('description', ''))}</p>"
-            f"<table>{rows}</table><ul>{answers}</ul><pre>{escape(_example(operation))}</pre>"
+            f"<h2>{escape(title)}</h2><p>{escape(operation.get('description', ''))}</p>"
+            f"<table>{rows}</table>{sent_html}<ul>{answers}</ul>" + (f"<pre>{escape(example)}</pre>" if example else "")
         )
     style = "body{font:16px sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
     style += "td{padding:0 1em 0 0;vertical-align:top}pre{background:#8881;padding:1em;overflow:auto}"
@@ -69,13 +76,28 @@ def html(spec: Spec) -> str:
 
 
 def _operations(spec: Spec) -> Iterator[tuple[str, Spec]]:
+    """``METHOD /path`` and what is said about it."""
     for path, methods in spec["paths"].items():
-        yield path, methods["get"]
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def _body(operation: Spec) -> tuple[str, str] | None:
+    """The type of the body that a request must have, and an example."""
+    if "requestBody" not in operation:
+        return None
+    content = operation["requestBody"]["content"]["application/json"]
+    return _type(content["schema"]), _text(content["example"])
 
 
 def _example(operation: Spec) -> str:
-    content = next(iter(operation["responses"]["200"]["content"].values()))
-    example = content["example"]
+    """The example of an answer; empty if it has no body."""
+    for content in operation["responses"].get("200", {}).get("content", {}).values():
+        return _text(content["example"])
+    return ""
+
+
+def _text(example: Any) -> str:
     return example if isinstance(example, str) else json.dumps(example, indent=1, ensure_ascii=False)
 
 

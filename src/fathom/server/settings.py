@@ -54,6 +54,15 @@ class ServerSettings:
     )
     max_streams: int = setting(32, "Live streams at once; above, 503", unit="streams", minimum=0)
     heartbeat_s: float = setting(15.0, "Time between two signs of life in a silent stream", unit="s", minimum=0.05)
+    policy_threads: int = setting(2, "Threads that work on questions about policy", unit="threads", minimum=1)
+    max_policy_requests: int = setting(
+        8, "Questions about policy under way or waiting; above, 503", unit="requests", minimum=1
+    )
+    max_policies: int = setting(1_000, "Policies in one set that is sent; above, 422", unit="policies", minimum=1)
+    audit_sets: int = setting(32, "Policy sets that can be registered for the audit", unit="sets", minimum=0)
+    audit_series: int = setting(
+        500, "Audited policies with metrics of their own; the others are counted as `other`", unit="policies", minimum=0
+    )
     shutdown_s: int = setting(3, "Time that requests under way have to finish at the end", unit="s", minimum=0)
     log_format: str = setting("json", "Form of the log on stderr: json (an object a line) or text")
     log_level: str = setting("info", "Least severe that is logged: debug, info, warning, error")

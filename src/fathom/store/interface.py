@@ -12,6 +12,7 @@ import msgspec
 
 from fathom.events.batches import Batch
 from fathom.events.edges import Edge, Workload
+from fathom.store.audits import AuditStore
 
 T = TypeVar("T")
 Order = Literal["id", "traffic"]
@@ -188,7 +189,7 @@ class StoreHealth(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
 
 
-class Store(Protocol):
+class Store(AuditStore, Protocol):
     """A store of facts. Thread-safe: one writes at a time, any number read; no method needs an event loop.
 
     Every method raises StoreBusy if trying again may help, and StoreError if it will not.

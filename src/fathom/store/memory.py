@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 
@@ -17,7 +17,18 @@ import msgspec
 from fathom.errors import EdgeMissing, UsageError
 from fathom.events.batches import Batch, BatchId, Loss
 from fathom.events.edges import Edge, Workload
+from fathom.policy.findings import Offender
 from fathom.store import filters, parts
+from fathom.store.audits import (
+    MOST_OFFENDERS,
+    MOST_WAITING,
+    AuditResult,
+    AuditSet,
+    AuditSets,
+    AuditState,
+    AuditWork,
+    Waiting,
+)
 from fathom.store.columns import COUNTERS, add, to_sums
 from fathom.store.cursors import Key, seal, unseal
 from fathom.store.interface import (
@@ -35,6 +46,7 @@ from fathom.store.interface import (
     Window,
     WorkloadRow,
 )
+from fathom.store.memory_audits import MemoryAudits
 from fathom.store.stretches import coverage
 
 _NS = 1_000_000_000
@@ -105,7 +117,15 @@ class _Total:
 class MemoryStore:
     """See ``fathom.store.interface.Store``."""
 
-    def __init__(self, *, clock: Callable[[], float], most_edges: int = 1_000_000, store_id: str = "memory") -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        most_edges: int = 1_000_000,
+        store_id: str = "memory",
+        most_waiting: int = MOST_WAITING,
+        most_offenders: int = MOST_OFFENDERS,
+    ) -> None:
         self.store_id = store_id
         self._clock, self._most_edges = clock, most_edges
         self._lock = threading.RLock()
@@ -120,6 +140,7 @@ class MemoryStore:
         self._first_seen: dict[str, int] = {}
         self._floor_day = 0
         self._homeless: set[int] = set()
+        self._audits = MemoryAudits(lambda: int(clock()), most_waiting, most_offenders)
 
     def write(self, batch: Batch) -> bool:
         """See ``Store.write``."""
@@ -142,6 +163,7 @@ class MemoryStore:
                 self._losses += [_Lost(batch.id.node, loss, refused=True) for loss in refused + late]
             for day in split.keys() - {day for day, name in self._ledger if name == batch.id}:
                 self._keep(batch.id, day, split[day])
+                self._audits.hold(batch, day, split[day].facts)
                 new = True
         return new
 
@@ -312,6 +334,7 @@ class MemoryStore:
             self._losses = [lost for lost in self._losses if lost.loss.bucket // SECONDS_PER_HOUR >= hour]
             self._observed = [seen for seen in self._observed if seen.hour >= hour]
             self._ledger = {(day, name) for day, name in self._ledger if day >= self._floor_day}
+            self._audits.forget_before(self._floor_day)
             self._forget_nodes(min(hour // 24, int(self._clock()) // SECONDS_PER_DAY - 1))
 
     def _forget_nodes(self, first_day: int) -> None:
@@ -321,6 +344,46 @@ class MemoryStore:
             if gone and max(report.last_seen for report in mine) < first_day * SECONDS_PER_DAY:
                 del self._first_seen[node]
                 self._reports = [report for report in self._reports if report.name.node != node]
+
+    def audits(self) -> AuditSets:
+        """See ``AuditStore.audits``."""
+        with self._lock:
+            return self._audits.sets()
+
+    def put_audit(self, name: str, documents: str, *, enforced: bool) -> AuditSet:
+        """See ``AuditStore.put_audit``."""
+        with self._lock:
+            return self._audits.put(name, documents, enforced)
+
+    def drop_audit(self, name: str) -> bool:
+        """See ``AuditStore.drop_audit``."""
+        with self._lock:
+            return self._audits.drop(name)
+
+    def audit_work(self, most_facts: int) -> AuditWork:
+        """See ``AuditStore.audit_work``."""
+        with self._lock:
+            return self._audits.work(most_facts, self._edges)
+
+    def audit_backlog(self) -> int:
+        """See ``AuditStore.audit_backlog``."""
+        with self._lock:
+            return self._audits.backlog
+
+    def keep_audit(self, done: Sequence[Waiting], results: Sequence[AuditResult]) -> None:
+        """See ``AuditStore.keep_audit``."""
+        with self._lock:
+            self._audits.keep(done, results)
+
+    def audit_state(self, name: str) -> AuditState | None:
+        """See ``AuditStore.audit_state``."""
+        with self._lock:
+            return self._audits.state(name)
+
+    def audit_offenders(self, name: str) -> list[Offender]:
+        """See ``AuditStore.audit_offenders``."""
+        with self._lock:
+            return self._audits.offenders(name)
 
     def health(self) -> StoreHealth:
         """See ``Store.health``."""

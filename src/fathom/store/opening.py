@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from fathom.errors import UsageError
+from fathom.store.audits import MOST_OFFENDERS, MOST_WAITING
 from fathom.store.interface import Store
 
 #: Edges that a store holds at most; what comes beyond is counted as lost.
@@ -21,6 +22,8 @@ def open_store(
     *,
     read_only: bool = False,
     most_edges: int = MOST_EDGES,
+    most_waiting: int = MOST_WAITING,
+    most_offenders: int = MOST_OFFENDERS,
     clock: Callable[[], float] = time.time,
 ) -> Store:
     """The store at ``url``: ``sqlite:///DIRECTORY``, or ``sqlite:///FILE?mode=recording``.
@@ -38,7 +41,8 @@ def open_store(
     if split.netloc or split.fragment or path in ("", "/") or "\0" in path:
         raise UsageError(f"{url!r} names no directory", do="use sqlite:///DIRECTORY, with three slashes")
     options = _options(url, split.query)
-    return _open_sqlite(Path(path), options, read_only=read_only, most_edges=most_edges, clock=clock)
+    bounds = {"most_edges": most_edges, "most_waiting": most_waiting, "most_offenders": most_offenders}
+    return _open_sqlite(Path(path), options, read_only=read_only, bounds=bounds, clock=clock)
 
 
 def _options(url: str, query: str) -> dict[str, str]:
@@ -55,7 +59,7 @@ def _options(url: str, query: str) -> dict[str, str]:
 
 
 def _open_sqlite(
-    path: Path, options: dict[str, str], *, read_only: bool, most_edges: int, clock: Callable[[], float]
+    path: Path, options: dict[str, str], *, read_only: bool, bounds: dict[str, int], clock: Callable[[], float]
 ) -> Store:
     from fathom.store.sqlite import engine, files
 
@@ -65,4 +69,4 @@ def _open_sqlite(
         return engine.open_for_reading(files.Recording(path), clock=clock)
     if read_only or mode == "ro":
         return engine.open_for_reading(files.Directory(path), clock=clock)
-    return engine.open_directory(path, clock=clock, most_edges=most_edges, synchronous=options["synchronous"].upper())
+    return engine.open_directory(path, clock=clock, synchronous=options["synchronous"].upper(), **bounds)

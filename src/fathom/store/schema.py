@@ -17,7 +17,7 @@ from fathom.store.columns import COUNTERS
 Kind = Literal["meta", "day"]
 
 #: Version of the schema; raised by each change, together with a migration.
-VERSION = 1
+VERSION = 2
 #: ``PRAGMA application_id`` of Fathom's files: "FTHM".
 APPLICATION_ID = 0x4654484D
 
@@ -101,9 +101,40 @@ _DAY = (
 
 _TABLES: Mapping[Kind, Sequence[str]] = {"meta": _META, "day": _DAY}
 
+_KEY = "audit TEXT NOT NULL, policy TEXT NOT NULL"
+_COUNTED = "flows INTEGER NOT NULL, connections INTEGER NOT NULL"
+_BATCH = "node TEXT NOT NULL, boot TEXT NOT NULL, sequence INTEGER NOT NULL"
+
+#: Version 2: policies that are audited. ``fathom.store.audits`` says what the columns mean.
+_AUDITS: Mapping[Kind, Sequence[str]] = {
+    "meta": (
+        "CREATE TABLE audits(name TEXT PRIMARY KEY, documents TEXT NOT NULL, enforced INTEGER NOT NULL,"
+        " added INTEGER NOT NULL, since INTEGER NOT NULL, revision INTEGER NOT NULL) WITHOUT ROWID, STRICT",
+        "CREATE TABLE audit_totals(audit TEXT PRIMARY KEY, batches INTEGER NOT NULL, facts INTEGER NOT NULL,"
+        " missed_batches INTEGER NOT NULL, missed_facts INTEGER NOT NULL, left_out INTEGER NOT NULL,"
+        " last_seen INTEGER NOT NULL) WITHOUT ROWID, STRICT",
+        f"CREATE TABLE audit_counts({_KEY}, verdict TEXT NOT NULL, new INTEGER NOT NULL, {_COUNTED},"
+        " PRIMARY KEY(audit, policy, verdict, new)) WITHOUT ROWID, STRICT",
+        f"CREATE TABLE audit_reasons({_KEY}, reason TEXT NOT NULL, {_COUNTED}, PRIMARY KEY(audit, policy, reason))"
+        " WITHOUT ROWID, STRICT",
+        f"CREATE TABLE audit_offenders({_KEY}, src TEXT NOT NULL, dst TEXT NOT NULL, protocol TEXT NOT NULL,"
+        f" port INTEGER NOT NULL, verdict TEXT NOT NULL, {_COUNTED}, first_seen INTEGER NOT NULL,"
+        " last_seen INTEGER NOT NULL, decided TEXT NOT NULL,"
+        " PRIMARY KEY(audit, policy, src, dst, protocol, port, verdict)) WITHOUT ROWID, STRICT",
+        # Batches whose results are kept, and that may still wait in their day's file.
+        f"CREATE TABLE audited(day INTEGER NOT NULL, {_BATCH}, PRIMARY KEY(day, node, boot, sequence))"
+        " WITHOUT ROWID, STRICT",
+    ),
+    "day": (
+        # Batches that wait for the audit; rows: little-endian int64, as in ``Waiting.rows``.
+        f"CREATE TABLE audit_waiting({_BATCH}, revision INTEGER NOT NULL, until INTEGER NOT NULL,"
+        " facts INTEGER NOT NULL, rows BLOB NOT NULL, PRIMARY KEY(node, boot, sequence)) STRICT",
+    ),
+}
+
 #: Statements that lead to each version from the one before it; the first entry leads to version 2.
 Migrations = Sequence[Mapping[Kind, Sequence[str]]]
-MIGRATIONS: Migrations = ()
+MIGRATIONS: Migrations = (_AUDITS,)
 
 
 def make(

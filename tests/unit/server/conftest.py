@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -18,13 +19,18 @@ from fathom.events.batches import Batch, BatchId, Clock, Loss, Observed
 from fathom.events.edges import FACT, Edge, Workload
 from fathom.link.hub import NodeState
 from fathom.server.app import create_app
+from fathom.server.auditor import Auditor
 from fathom.server.hub import MemoryHub
+from fathom.server.inventories import FixedInventories
+from fathom.server.judging import Judge
 from fathom.server.keys import Keys, StoredKey
 from fathom.server.meters import Meters
 from fathom.server.settings import ServerSettings
 from fathom.store.interface import Store
 from fathom.store.opening import open_store
 from fathom.wire.messages import SpoolState
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 #: 2026-01-31T12:00:00Z, a multiple of ten seconds.
 NOW = 1_769_860_800
@@ -99,11 +105,30 @@ class World:
     state: ClassVar[Any] = staticmethod(state)
     answering: ClassVar[Any] = staticmethod(answering)
     now_ns: list[int] = field(default_factory=lambda: [NOW * 1_000_000_000])
+    inventories: FixedInventories = field(default_factory=FixedInventories)
+
+    @property
+    def auditor(self) -> Auditor:
+        """The server's auditor, which judges when a test calls ``judge``."""
+        auditor: Auditor = self.app.state.desk.auditor
+        return auditor
+
+    async def judge(self) -> None:
+        """Judge all that waits."""
+        while await self.auditor.turn() is not None:
+            pass
 
     async def get(self, path: str, status: int = 200, **params: Any) -> Any:
         """The JSON that ``path`` answers, which must come with ``status``."""
-        response = await self.http.get(f"/api/v1{path}", params=params)
+        return await self.ask("GET", path, status, params=params)
+
+    async def ask(self, method: str, path: str, status: int = 200, **given: Any) -> Any:
+        """The same with any method; ``given`` are those of httpx."""
+        response = await self.http.request(method, f"/api/v1{path}", **given)
         assert response.status_code == status, response.text
+        if status == 204:
+            assert response.content == b""
+            return None
         kind = "application/json" if status == 200 else "application/problem+json"
         assert response.headers["content-type"] == kind
         return response.json()
@@ -146,12 +171,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
 async def world(store: Store, settings: ServerSettings, keys: Keys) -> AsyncIterator[World]:
     """See ``World``."""
     hub, meters, now_ns = MemoryHub(), Meters(), [NOW * 1_000_000_000]
-    scripted = ScriptedStore(store)
-    app = create_app(cast(Store, scripted), hub, settings, keys, meters=meters, now_ns=lambda: now_ns[0])
+    scripted, inventories = cast(Store, ScriptedStore(store)), FixedInventories()
+    auditor = Auditor(Judge(scripted, inventories), meters.audit, lambda: now_ns[0] / 1e9)
+    app = create_app(scripted, hub, settings, keys, meters=meters, auditor=auditor, now_ns=lambda: now_ns[0])
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app, raise_app_exceptions=True),
         base_url="http://127.0.0.1:8600",
         headers={"Authorization": f"Bearer {KEY}"},
     ) as http:
-        yield World(scripted, hub, settings, meters, app, http, now_ns=now_ns)
+        yield World(scripted, hub, settings, meters, app, http, now_ns=now_ns, inventories=inventories)
+    await auditor.close()
     app.state.desk.close()

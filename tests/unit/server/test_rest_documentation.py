@@ -12,13 +12,15 @@ import pytest
 
 from fathom.agent.questions import ProbeStatus
 from fathom.events.batches import Loss
-from fathom.server import answers, examples
+from fathom.server import answers, audit_examples, examples
 from fathom.server.app import documented
 from fathom.server.reference import html, markdown
 
 ROOT = Path(__file__).parents[3]
 SPEC = documented()
-V1 = [path for path in SPEC["paths"] if path.startswith("/api/v1")]
+V1 = [(path, method) for path, methods in SPEC["paths"].items() if path.startswith("/api/v1") for method in methods]
+#: Routes about one thing, which may not be there.
+ONE = ("{id}", "{name}")
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -32,6 +34,11 @@ def test_the_routes_are_these() -> None:
         "/api/v1/edges/{id}",
         "/api/v1/edges/{id}/series",
         "/api/v1/events",
+        "/api/v1/policy/audit",
+        "/api/v1/policy/audit/stream",
+        "/api/v1/policy/audit/{name}",
+        "/api/v1/policy/audit/{name}/documents",
+        "/api/v1/policy/audit/{name}/offenders",
         "/api/v1/status",
         "/api/v1/stream",
         "/api/v1/workloads",
@@ -42,30 +49,38 @@ def test_the_routes_are_these() -> None:
     assert SPEC["openapi"].startswith("3.1")
 
 
-@pytest.mark.parametrize("path", V1)
-def test_every_route_documents_its_answer_its_errors_and_its_parameters(path: str) -> None:
-    operation = SPEC["paths"][path]["get"]
+@pytest.mark.parametrize(("path", "method"), V1)
+def test_every_route_documents_its_answer_its_errors_and_its_parameters(path: str, method: str) -> None:
+    operation = SPEC["paths"][path][method]
     assert operation["summary"]
     assert operation["description"]
-    ((media, content),) = operation["responses"]["200"]["content"].items()
-    assert content["example"]
-    if media == "application/json":
-        kind = content["schema"]["$ref"].rpartition("/")[2]
-        jsonschema.validate(content["example"], schema(kind))
+    if method == "delete":
+        assert "content" not in operation["responses"]["204"]
+    else:
+        ((media, content),) = operation["responses"]["200"]["content"].items()
+        assert content["example"]
+        if media == "application/json":
+            kind = content["schema"]["$ref"].rpartition("/")[2]
+            jsonschema.validate(content["example"], schema(kind))
+    assert ("requestBody" in operation) == ("413" in operation["responses"]) == (method == "post")
+    if method == "post":
+        body = operation["requestBody"]["content"]["application/json"]
+        jsonschema.validate(body["example"], schema(body["schema"]["$ref"].rpartition("/")[2]))
     for status in ("401", "414", "421", "422", "429", "500", "503", "504"):
         problem = operation["responses"][status]["content"]["application/problem+json"]
         assert problem["schema"] == {"$ref": "#/components/schemas/Problem"}
         jsonschema.validate(problem["example"], schema("Problem"))
         assert problem["example"]["status"] == int(status)
-    assert ("404" in operation["responses"]) == ("{id}" in path)
-    for parameter in operation["parameters"]:
+    assert ("404" in operation["responses"]) == any(one in path for one in ONE)
+    for parameter in operation.get("parameters", ()):
         assert parameter.get("description") or parameter["schema"].get("description"), parameter["name"]
 
 
 def test_only_health_is_open() -> None:
     assert SPEC["security"] == [{"key": []}]
     assert SPEC["components"]["securitySchemes"]["key"] == {"type": "http", "scheme": "bearer"}
-    open_paths = [path for path, methods in SPEC["paths"].items() if methods["get"].get("security") == []]
+    every = [(path, operation) for path, methods in SPEC["paths"].items() for operation in methods.values()]
+    open_paths = [path for path, operation in every if operation.get("security") == []]
     assert sorted(open_paths) == ["/healthz", "/metrics", "/readyz"]
 
 
@@ -79,6 +94,9 @@ def test_only_health_is_open() -> None:
         ("/api/v1/events", "since until kind workload pid comm address port node limit cursor"),
         ("/api/v1/stream", "kind workload pid comm address port node Last-Event-ID"),
         ("/api/v1/edges/{id}/series", "id since until step"),
+        ("/api/v1/policy/audit/stream", "audit scope"),
+        ("/api/v1/policy/audit/{name}", "name need"),
+        ("/api/v1/policy/audit/{name}/offenders", "name scope limit"),
     ],
 )
 def test_the_parameters_are_these(path: str, names: str) -> None:
@@ -133,6 +151,10 @@ def test_the_page_for_people_escapes_what_it_shows() -> None:
 
 
 def test_examples_survive_the_wire() -> None:
-    for name in ("EDGES", "EDGE", "WORKLOADS", "SERIES", "EVENTS", "STATUS"):
-        example = getattr(examples, name)
+    every = {**vars(examples), **vars(audit_examples)}
+    found = {name: value for name, value in every.items() if name.isupper() and not name.startswith("_")}
+    assert len(found) >= 11
+    for example in found.values():
+        if isinstance(example, str):
+            continue
         assert msgspec.json.decode(msgspec.json.encode(example), type=type(example)) == example

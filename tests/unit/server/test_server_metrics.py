@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fathom.server.meters import Duration, Meters, Reading, render
+from fathom.server.exposition import Duration
+from fathom.server.meters import Meters, Reading, render
 
 READING = Reading(nodes_connected=2, store_writable=True, store_edges=5, store_bytes=1_234_567_890_123, started_s=1.5)
 SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="[^"\n]*"(,[a-z]+="[^"\n]*")*\})? -?[0-9.e+-]+')
@@ -32,7 +33,7 @@ def test_an_empty_server_has_every_metric_with_help_and_unit() -> None:
     assert found["fathom_server_store_bytes"] == 1_234_567_890_123
     kinds = dict(re.findall(r"# TYPE (\S+) (\S+)", text))
     assert len(kinds) == len(re.findall(r"# HELP", text))
-    assert all(name.startswith("fathom_server_") for name in kinds)
+    assert all(name.startswith(("fathom_server_", "fathom_policy_audit_")) for name in kinds)
     assert all(name.endswith("_total") for name, kind in kinds.items() if kind == "counter")
     assert all(name.endswith("_seconds") for name, kind in kinds.items() if kind == "histogram")
 

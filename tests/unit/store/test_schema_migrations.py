@@ -73,6 +73,17 @@ def test_a_new_file_and_a_migrated_one_are_the_same(database):
     other.close()
 
 
+def test_version_2_adds_the_tables_of_the_audit(database):
+    schema.make(database, ("meta", "day"), 1, migrations=())
+    text = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    before = {row[0] for row in database.execute(text)}
+    schema.migrate(database, ("meta", "day"), 2, migrations=schema.MIGRATIONS[:1])
+    added = {row[0] for row in database.execute(text)} - before
+    assert added == {
+        "audits", "audit_totals", "audit_counts", "audit_reasons", "audit_offenders", "audited", "audit_waiting",
+    }  # fmt: skip
+
+
 def test_a_step_that_fails_changes_nothing(database):
     schema.make(database, ("meta", "day"), 1, migrations=())
     before = database.execute("SELECT name, sql FROM sqlite_master").fetchall()
@@ -106,7 +117,8 @@ def test_every_column_is_strict_and_not_null(database):
     assert all(strict for name, strict in tables if name in names)
     for name in names:
         for _, column, kind, not_null, default, key in database.execute(f"PRAGMA table_info({name})"):
-            assert kind in ("INTEGER", "TEXT"), (name, column)
+            plain = (name, column) != ("audit_waiting", "rows")
+            assert kind in (("INTEGER", "TEXT") if plain else ("BLOB",)), (name, column)
             assert not_null or key, (name, column)
             assert default is None
 
@@ -140,6 +152,9 @@ def test_the_store_of_version_1_answers_as_it_did(version_1):
     assert [(p.time_s, p.sums.connections) for p in store.series(web.id, day, 3_600)] == [(DAY, 2), (DAY + 3_600, 1)]
     assert store.due(DAY + 86_400) == [DAY // 3_600 + 1]
     assert store.nodes()[0].batches == 2
+    assert store.audits().sets == ()
+    assert store.put_audit("web", "kind: x", enforced=False).since == DAY + 90_000
+    assert store.audit_work(1).items == ()
     store.close()
     for path in version_1.glob("*.db"):
         with sqlite3.connect(path) as connection:

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from fathom.server import meters
 from fathom.server.desk import AtDesk
 from fathom.server.documented import describe, open_to_all
+from fathom.server.exposition import CONTENT_TYPE
 from fathom.server.reference import html
 
 router = APIRouter(tags=["health"])
@@ -72,7 +73,7 @@ async def metrics(desk: AtDesk) -> Response:
         store_bytes=health.bytes,
         started_s=desk.started_s,
     )
-    return Response(meters.render(desk.meters, reading), media_type=meters.CONTENT_TYPE)
+    return Response(meters.render(desk.meters, reading), media_type=CONTENT_TYPE)
 
 
 @router.get("/openapi.json", include_in_schema=False)

@@ -22,6 +22,7 @@ class Saved:
     edges: list[tuple[Any, ...]] = field(default_factory=list)
     nodes: list[tuple[Any, ...]] = field(default_factory=list)
     floor_day: int = 0
+    audits: list[tuple[Any, ...]] = field(default_factory=list)
 
 
 def examine(path: Path) -> str:
@@ -42,6 +43,7 @@ def save(path: Path) -> Saved:
             edges = {row[0]: row for row in _readable(connection, "edges", "id")}
             saved.edges = [edges[key] for key in sorted(edges)]
             saved.nodes = list({row[0]: row for row in _readable(connection, "nodes", "node")}.values())
+            saved.audits = list({row[0]: row for row in _readable(connection, "audits", "name")}.values())
             for name, value in _readable(connection, "identity", "name"):
                 if name == "floor_day" and value.isdecimal():
                     saved.floor_day = int(value)

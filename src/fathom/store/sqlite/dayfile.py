@@ -10,6 +10,7 @@ import numpy as np
 
 from fathom.events.batches import BatchId, Loss, Observed
 from fathom.store import schema
+from fathom.store.audits import WIDTH, Waiting
 from fathom.store.columns import COUNTERS, MERGED_LIST
 from fathom.store.interface import SECONDS_PER_HOUR
 from fathom.store.parts import Matrix, Part
@@ -60,10 +61,13 @@ class DayFile:
                 self._connection.close()
                 raise
 
-    def write(self, name: BatchId, part: Part, seen: tuple[int, int], *, first: bool) -> bool:
+    def write(
+        self, name: BatchId, part: Part, seen: tuple[int, int], *, first: bool, waiting: Waiting | None = None
+    ) -> bool:
         """Keep the part of batch ``name``; False if it is there already.
 
-        ``seen``: first and last second of the batch; ``first``: this is its first day, which counts the batch.
+        ``seen``: first and last second of the batch; ``first``: this is its first day, which counts the batch;
+        ``waiting``: how it waits for the audit of policies.
 
         Raises StoreBusy if it could not be written now, DamagedFile if the file is damaged.
         """
@@ -79,6 +83,9 @@ class DayFile:
                 for stretch in part.observed:
                     self._observe(name.node, stretch)
                 connection.execute(_ADD_REPORT, (name.node, name.boot, *(part.seen() or seen), int(first)))
+                if waiting:
+                    told = (waiting.revision, waiting.until_s, waiting.facts, waiting.rows.astype("<i8").tobytes())
+                    connection.execute("INSERT INTO audit_waiting VALUES(?, ?, ?, ?, ?, ?, ?)", (*key, *told))
                 connection.executemany(
                     "INSERT INTO hours VALUES(?, 1) ON CONFLICT(hour) DO UPDATE SET revision = revision + 1",
                     [(hour,) for hour in part.hours()],
@@ -111,6 +118,21 @@ class DayFile:
         self._connection.executemany(
             "INSERT INTO observed VALUES(?, ?, ?)", [(node, start, end) for start, end in merge(touching)]
         )
+
+    def waiting(self) -> int:
+        """How many facts wait for the audit; a batch without any counts as one."""
+        with translated(self.path):
+            batches, size = self._connection.execute(
+                "SELECT COUNT(*), COALESCE(SUM(LENGTH(rows)), 0) FROM audit_waiting"
+            ).fetchone()
+            return max(int(size) // (8 * WIDTH), int(batches))
+
+    def forget_waiting(self, batches: Iterable[tuple[str, str, int]]) -> None:
+        """Let batches (node, boot, sequence) wait no more; absent is fine."""
+        with translated(self.path), transaction(self._connection):
+            self._connection.executemany(
+                "DELETE FROM audit_waiting WHERE (node, boot, sequence) = (?, ?, ?)", list(batches)
+            )
 
     def revisions(self) -> dict[int, int]:
         """How often each hour was written to."""

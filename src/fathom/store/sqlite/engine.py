@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +20,19 @@ import msgspec
 from fathom.errors import FathomError, StoreBusy, StoreError
 from fathom.events.batches import Batch
 from fathom.events.edges import Edge
+from fathom.policy.findings import Offender
 from fathom.store import filters, parts, schema
+from fathom.store.audits import (
+    MOST_OFFENDERS,
+    MOST_WAITING,
+    AuditResult,
+    AuditSet,
+    AuditSets,
+    AuditState,
+    AuditWork,
+    Waiting,
+    waiting,
+)
 from fathom.store.cursors import Key, seal, unseal
 from fathom.store.interface import (
     SECONDS_PER_DAY,
@@ -37,7 +49,7 @@ from fathom.store.interface import (
     WorkloadRow,
 )
 from fathom.store.planning import HOURS_PER_DAY
-from fathom.store.sqlite import damage, files
+from fathom.store.sqlite import audits, damage, files
 from fathom.store.sqlite.dayfile import DayFile
 from fathom.store.sqlite.metafile import MetaFile
 from fathom.store.sqlite.reader import View
@@ -57,9 +69,20 @@ _NS = 1_000_000_000
 class SqliteStore:
     """A store in a directory; see ``fathom.store.interface.Store``."""
 
-    def __init__(self, layout: files.Layout, *, clock: Clock, most_edges: int, synchronous: str) -> None:
+    def __init__(
+        self,
+        layout: files.Layout,
+        *,
+        clock: Clock,
+        most_edges: int,
+        synchronous: str,
+        most_waiting: int = MOST_WAITING,
+        most_offenders: int = MOST_OFFENDERS,
+    ) -> None:
         self._layout, self._clock = layout, clock
         self._most_edges, self._synchronous = most_edges, synchronous
+        self._most_waiting, self._most_offenders = most_waiting, most_offenders
+        self._waiting: dict[int, int] | None = None  # facts that wait for the audit by day; None: not counted yet
         self._lock = threading.RLock()
         self._notes: deque[str] = deque(maxlen=_NOTES)
         self._days: OrderedDict[int, DayFile] = OrderedDict()
@@ -105,7 +128,7 @@ class SqliteStore:
     def _open_meta(self) -> None:
         path = self._layout.meta
         try:
-            self._meta = MetaFile(path, self._now(), self._most_edges)
+            self._meta = MetaFile(path, self._now(), self._most_edges, self._most_offenders)
         except files.DamagedFile as error:
             self._replace_meta(error.why)
 
@@ -184,8 +207,26 @@ class SqliteStore:
                 )
         days = sorted(split)
         for day in days:
-            new |= self._day(day).write(batch.id, split[day], span, first=day == days[0])
+            held = self._hold(batch, day, split[day].facts)
+            kept = self._day(day).write(batch.id, split[day], span, first=day == days[0], waiting=held)
+            if kept and held:
+                self._queue()[day] = self._queue().get(day, 0) + max(len(held.rows), 1)
+            new |= kept
         return new
+
+    def _hold(self, batch: Batch, day: int, facts: parts.Matrix) -> Waiting | None:
+        """How a part of a batch waits for the audit; None if no set is audited, or there is nothing to judge."""
+        revision = self._writer().audits.revision
+        if not revision or not len(facts):
+            return None
+        return waiting(batch, day, revision, facts, room=self._most_waiting - sum(self._queue().values()))
+
+    def _queue(self) -> dict[int, int]:
+        """Facts that wait for the audit, by day."""
+        if self._waiting is None:
+            counted = {day: self._day(day).waiting() for day in self._layout.days()}
+            self._waiting = {day: count for day, count in counted.items() if count}
+        return self._waiting
 
     def _day(self, day: int) -> DayFile:
         """The open file of ``day``, made if it is absent."""
@@ -204,6 +245,59 @@ class SqliteStore:
         """Time from which on facts are refused: a day ahead of the clock, or of what is there if that is later."""
         newest = max(self._writer().registered, default=0)
         return max(self._now(), (newest + 1) * SECONDS_PER_DAY) + _AHEAD_S
+
+    # The audit of policies
+
+    def audits(self) -> AuditSets:
+        """See ``AuditStore.audits``."""
+        return self._asking(View.audits)
+
+    def put_audit(self, name: str, documents: str, *, enforced: bool) -> AuditSet:
+        """See ``AuditStore.put_audit``."""
+        with self._writing():
+            return self._healing(lambda: self._writer().audits.put(name, documents, enforced, self._now()))
+
+    def drop_audit(self, name: str) -> bool:
+        """See ``AuditStore.drop_audit``."""
+        with self._writing():
+            return self._healing(lambda: self._writer().audits.drop(name, self._now()))
+
+    def audit_work(self, most_facts: int) -> AuditWork:
+        """See ``AuditStore.audit_work``."""
+        with self._writing():
+            days = sorted(self._healing(self._queue))
+        there = set(self._layout.days())
+        return self._asking(lambda view: view.audit_work([day for day in days if day in there], most_facts))
+
+    def audit_backlog(self) -> int:
+        """See ``AuditStore.audit_backlog``."""
+        with self._writing():
+            return sum(self._healing(self._queue).values())
+
+    def keep_audit(self, done: Sequence[Waiting], results: Sequence[AuditResult]) -> None:
+        """See ``AuditStore.keep_audit``."""
+        with self._writing():
+            self._healing(lambda: self._keep_audit(done, results))
+
+    def _keep_audit(self, done: Sequence[Waiting], results: Sequence[AuditResult]) -> None:
+        tables = self._writer().audits
+        tables.keep(done, results)
+        queue, there = self._queue(), set(self._layout.days())
+        for day, batches in audits.by_day(tables.unsettled).items():
+            queue.pop(day, None)
+            if day in there:
+                self._day(day).forget_waiting(batches)
+                if count := self._day(day).waiting():
+                    queue[day] = count
+        tables.settle()
+
+    def audit_state(self, name: str) -> AuditState | None:
+        """See ``AuditStore.audit_state``."""
+        return self._asking(lambda view: view.audit_state(name))
+
+    def audit_offenders(self, name: str) -> list[Offender]:
+        """See ``AuditStore.audit_offenders``."""
+        return self._asking(lambda view: view.audit_offenders(name))
 
     # Roll-ups and retention
 
@@ -255,6 +349,7 @@ class SqliteStore:
             if day in self._days:
                 self._days.pop(day).close()
             files.delete(self._layout.day(day))
+            self._queue().pop(day, None)
         meta.retire(going)
         # An edge is known to its agent for a while after its last fact: keep it for two days at least.
         first_day = min(first_hour // HOURS_PER_DAY, self._now() // SECONDS_PER_DAY - 1)
@@ -410,15 +505,17 @@ class SqliteStore:
             f"the facts of {files.day_text(day)} were damaged ({why}); the file was kept aside as {kept.name},"
             " roll-ups made of it still answer"
         )
+        self._waiting = None
         self._writer().retire([day])
 
     def _replace_meta(self, why: str) -> None:
         """Keep the damaged meta file aside and begin a new one, with all that can be saved of the old."""
         self._meta = None
         kept = files.keep_aside(self._layout.meta, self._now())
-        fresh = MetaFile(self._layout.meta, self._now(), self._most_edges)
+        fresh = MetaFile(self._layout.meta, self._now(), self._most_edges, self._most_offenders)
         saved = damage.save(kept)
         fresh.adopt(saved.edges, saved.nodes, saved.floor_day)
+        fresh.audits.adopt(saved.audits, self._now())
         self._meta = fresh
         for day in self._layout.days():
             if day >= fresh.floor_day:
@@ -427,12 +524,13 @@ class SqliteStore:
         self._note(
             f"{self._layout.meta.name} was damaged ({why}); it was kept aside as {kept.name}, {len(saved.edges)} edges"
             " were saved from it, agents will send theirs again, and roll-ups will be made again"
+            + (f"; {len(saved.audits)} audited policy sets begin anew" if saved.audits else "")
         )
 
 
-def open_directory(root: Path, *, clock: Clock, most_edges: int, synchronous: str) -> SqliteStore:
-    """A store in directory ``root``, for writing."""
-    store = SqliteStore(files.Directory(root), clock=clock, most_edges=most_edges, synchronous=synchronous)
+def open_directory(root: Path, *, clock: Clock, most_edges: int, synchronous: str, **bounds: int) -> SqliteStore:
+    """A store in directory ``root``, for writing; ``bounds`` are those of the audit."""
+    store = SqliteStore(files.Directory(root), clock=clock, most_edges=most_edges, synchronous=synchronous, **bounds)
     store.open_writer()
     return store
 

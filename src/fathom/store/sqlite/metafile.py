@@ -17,12 +17,14 @@ from fathom.errors import EdgeMissing
 from fathom.events.batches import Batch, BatchId, Loss
 from fathom.events.edges import Edge, Workload
 from fathom.store import schema
+from fathom.store.audits import MOST_OFFENDERS
 from fathom.store.columns import MERGED_ROW, names
 from fathom.store.filters import address_key
 from fathom.store.interface import SECONDS_PER_DAY, SECONDS_PER_HOUR
 from fathom.store.known import Ids, KnownEdges
 from fathom.store.parts import Matrix
 from fathom.store.planning import HOURS_PER_DAY
+from fathom.store.sqlite.audits import AuditTables
 from fathom.store.sqlite.dayfile import add_losses
 from fathom.store.sqlite.files import connect, make, transaction, translated, uri
 
@@ -77,9 +79,12 @@ class HourRows:
 
 
 class MetaFile:
-    """The meta file, open for writing by one at a time; keeps the ids of all edges in memory."""
+    """The meta file, open for writing by one at a time; keeps the ids of all edges in memory.
 
-    def __init__(self, path: Path, now_s: int, most_edges: int) -> None:
+    ``audits`` are the tables of the audit of policies.
+    """
+
+    def __init__(self, path: Path, now_s: int, most_edges: int, most_offenders: int = MOST_OFFENDERS) -> None:
         self.path = path
         self._most_edges = most_edges
         with translated(path):
@@ -89,6 +94,7 @@ class MetaFile:
             try:
                 schema.migrate(self._connection, ("meta",), now_s)
                 self._load()
+                self.audits = AuditTables(self._connection, path, most_offenders)
             except BaseException:
                 self._connection.close()
                 raise

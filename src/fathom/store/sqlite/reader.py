@@ -15,7 +15,9 @@ from typing import Any
 
 from fathom.errors import UsageError
 from fathom.events.edges import Edge, Workload
+from fathom.policy.findings import Offender
 from fathom.store import queries, schema
+from fathom.store.audits import AuditSets, AuditState, AuditWork, Waiting
 from fathom.store.columns import COUNTERS, add, to_sums
 from fathom.store.cursors import Key
 from fathom.store.filters import conditions
@@ -32,6 +34,7 @@ from fathom.store.interface import (
     WorkloadRow,
 )
 from fathom.store.planning import HOURS_PER_DAY, Plan, days_of, hours_of, plan
+from fathom.store.sqlite import audits
 from fathom.store.sqlite.files import Layout, Vanished, connect, there, translated, uri
 from fathom.store.sqlite.metafile import HourRows, to_edge
 from fathom.store.stretches import Stretch, coverage
@@ -233,6 +236,40 @@ class View:
             observed[node].append((start, end))
         known = dict(self._ask("SELECT node, first_seen FROM nodes"))
         return coverage(window, known, observed, grace_s)
+
+    def audits(self) -> AuditSets:
+        """All audited sets of policies."""
+        return audits.read_sets(self._ask)
+
+    def audit_state(self, name: str) -> AuditState | None:
+        """One of them with what was found."""
+        return audits.read_state(self._ask, name)
+
+    def audit_offenders(self, name: str) -> list[Offender]:
+        """The evidence of one."""
+        return audits.read_offenders(self._ask, name)
+
+    def audit_work(self, days: Sequence[int], most_facts: int) -> AuditWork:
+        """Batches of ``days`` that wait for the audit, and their edges."""
+        done = audits.read_done(self._ask)
+        items: list[Waiting] = []
+        left = most_facts
+        for day in days:
+            if left > 0:
+                with self._day(day) as connection:
+                    found = audits.read_waiting(connection, day, done, left)
+                items += found
+                left -= sum(len(item.rows) for item in found)
+        ids = sorted({edge for item in items for edge in item.rows[:, 0].tolist()})
+        return AuditWork(tuple(items), self._edges(ids))
+
+    def _edges(self, ids: Sequence[int]) -> dict[int, Edge]:
+        self._ask(queries.MAKE_PICKED)
+        with translated(self._layout.meta):
+            self._connection.executemany(queries.PICK_ONE, [(number,) for number in ids])
+        columns = ", ".join(queries.EDGE)
+        rows = self._ask(f"SELECT id, {columns} FROM edges WHERE id IN (SELECT id FROM picked)")
+        return {row[0]: to_edge(row[1:]) for row in rows}
 
     @contextlib.contextmanager
     def hour(self, hour: int) -> Iterator[HourRows | None]:
