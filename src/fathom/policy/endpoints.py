@@ -83,7 +83,8 @@ class Finder:
             return self._address(one) if one is not None else self._name(text)
         head, _, tail = text.partition("/")
         if head == "Node":
-            return [self._node(tail)]
+            node, _, container = tail.partition("/")
+            return self._container(container) or [self._node(node)]
         if tail.count("/") == 1:
             found = self._rows(self.index.by_workload.get(text, ()), REPLICAS, text)
         else:
@@ -169,6 +170,14 @@ class Finder:
 
     def _absent(self, namespace: str) -> Candidate:
         return Candidate(POD, self.index.unknown_pod(namespace), cause=ABSENT, note=ABSENT)
+
+    def _container(self, identity: str) -> list[Candidate]:
+        """The pod of a container; nothing where no pod is known to have it: then it is a process on its node."""
+        rows = self.index.by_container.get(identity, ())
+        if not rows:
+            return []
+        pod = self.index.records.pods[self._columns["pod"][rows[0]]]
+        return self._rows(rows, CHANGED, f"{pod.namespace}/{pod.name}")
 
     def _node(self, name: str) -> Candidate:
         node = self.index.nodes.numbers.get(name, -1)
