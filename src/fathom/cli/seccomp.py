@@ -47,7 +47,9 @@ def command() -> None:
     show_default=True,
     help="What happens to every other call.",
 )
-@click.option("--namespace", default="", metavar="NAME", help="Namespace of the objects (spo).")
+@click.option(
+    "--namespace", default="", metavar="NAME", help="Namespace of the objects (spo; none from the operator's 0.9 on)."
+)
 @click.option("--artifact", metavar="REFERENCE", help="The OCI artifact that holds the profile (crio-annotation).")
 @click.option("--container", default="", metavar="NAME", help="Only for this container of the pod (crio-annotation).")
 @click.option("--directory", type=click.Path(file_okay=False), help="Write one file for each profile here.")

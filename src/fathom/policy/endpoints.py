@@ -83,7 +83,8 @@ class Finder:
             return self._address(one) if one is not None else self._name(text)
         head, _, tail = text.partition("/")
         if head == "Node":
-            return [self._node(tail)]
+            node, _, container = tail.partition("/")
+            return self._container(container) or [self._node(node)]
         if tail.count("/") == 1:
             found = self._rows(self.index.by_workload.get(text, ()), REPLICAS, text)
         else:
@@ -174,6 +175,14 @@ class Finder:
         """A pod of which no more is known than the namespace that ``text`` names (or not even that)."""
         profile = self.index.unknown_pod(text.partition("/")[0]) if "/" in text else 0
         return Candidate(POD, profile, cause=REPLICAS, note=REPLICAS)
+
+    def _container(self, identity: str) -> list[Candidate]:
+        """The pod of a container; nothing where no pod is known to have it: then it is a process on its node."""
+        rows = self.index.by_container.get(identity, ())
+        if not rows:
+            return []
+        pod = self.index.records.pods[self._columns["pod"][rows[0]]]
+        return self._rows(rows, CHANGED, f"{pod.namespace}/{pod.name}")
 
     def _node(self, name: str) -> Candidate:
         node = self.index.nodes.numbers.get(name, -1)

@@ -1,7 +1,8 @@
 """Flows as arrays: who opened a connection to whom, over which protocol and server port, how often and when.
 
 ``src`` is always the side that opened; replies are not flows. Sources: the store's edges, or JSON lines. An endpoint
-is written ``ns/pod``, ``ns/Kind/name`` (also ``ns/Service/name``), ``Node/name``, an address, or a DNS name.
+is written ``ns/pod``, ``ns/Kind/name`` (also ``ns/Service/name``), ``Node/name``, ``Node/name/container`` (what runs in
+a container: the pod that has it, else its node), an address, or a DNS name.
 """
 
 from __future__ import annotations
@@ -277,7 +278,7 @@ def _other_protocol(word: str) -> int:
 def _subject(edge: Edge) -> str:
     who = edge.workload
     if who.kind in HOST_KINDS:
-        return f"Node/{who.node}"
+        return f"Node/{who.node}/{who.container}" if who.container else f"Node/{who.node}"
     if who.pod:
         return f"{who.namespace}/{who.pod}"
     return f"{who.namespace}/{who.kind}/{who.name}"

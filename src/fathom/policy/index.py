@@ -96,7 +96,7 @@ class Index:
         self.presences = self._presences()
         for pod in records.pods:
             self.unknown_pod(pod.namespace)
-        self.by_pod, self.by_workload = self._names()
+        self.by_pod, self.by_workload, self.by_container = self._names()
         self.holders = self._holders()
         self.pod_blocks = _blocks(item for node in records.nodes for item in node.pod_blocks)
         self.services: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -148,16 +148,20 @@ class Index:
             found = self._labels[id(space)] = tuple(sorted(space.all_labels.items()))
         return found
 
-    def _names(self) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    def _names(self) -> tuple[dict[str, list[int]], dict[str, list[int]], dict[str, list[int]]]:
+        """Presences by pod, by workload, and by the id of a container."""
         by_pod: dict[str, list[int]] = defaultdict(list)
         by_workload: dict[str, list[int]] = defaultdict(list)
+        by_container: dict[str, list[int]] = defaultdict(list)
         for row, number in enumerate(self.presences["pod"].tolist()):
             pod = self.records.pods[number]
             if not pod.virtual:
                 by_pod[f"{pod.namespace}/{pod.name}"].append(row)
             if pod.workload[1]:
                 by_workload[f"{pod.namespace}/{pod.workload[0]}/{pod.workload[1]}"].append(row)
-        return by_pod, by_workload
+            for container in pod.containers:
+                by_container[container].append(row)
+        return by_pod, by_workload, by_container
 
     def _holders(self) -> dict[Address, list[tuple[int, int, int, int]]]:
         """Address → (kind, row or number, since, until). Kinds: POD or HOST_POD (presence), NODE (record), SELF: a

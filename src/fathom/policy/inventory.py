@@ -46,7 +46,8 @@ class ContainerPort(msgspec.Struct, frozen=True, order=True):
 class Pod(msgspec.Struct, frozen=True):
     """A pod, or (``virtual``) the pods that a workload's template would make.
 
-    ``labels`` None: they are not known. ``workload`` is the top of the owner chain as (kind, name).
+    ``labels`` None: they are not known. ``workload`` is the top of the owner chain as (kind, name). ``containers`` are
+    the runtime's ids of its containers, as their cgroups are called.
     """
 
     namespace: str
@@ -61,6 +62,7 @@ class Pod(msgspec.Struct, frozen=True):
     since: int = 0
     until: int = FOREVER
     virtual: bool = False
+    containers: tuple[str, ...] = ()
 
 
 class Workload(msgspec.Struct, frozen=True):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from fathom.policy import addresses
 from fathom.policy.documents import LIMITS, Document, Limits
 from fathom.policy.documents import read as read_documents
@@ -149,9 +151,17 @@ def _pod(document: Field, reading: _Reading) -> None:
         spec.get("serviceAccountName").text(default="") or "default",
         since=_times(document) if ips else 0,
         until=_end(status),
+        containers=_containers(status),
     )
     reading.pod_owners.append((pod, _controller(document)))
     reading.mentioned[namespace] = None
+
+
+def _containers(status: Field) -> tuple[str, ...]:
+    """Ids of the containers that run or ran, without the runtime's name (``containerd://…``)."""
+    lists = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+    texts = [item.get("containerID").text(default="") for name in lists for item in status.get(name).elements()]
+    return tuple(text.rpartition("//")[2] for text in texts if text)
 
 
 def _end(status: Field) -> int:
@@ -308,19 +318,7 @@ def _finish(reading: _Reading) -> None:
 
 
 def _owned(pod: Pod, workload: tuple[str, str]) -> Pod:
-    return Pod(
-        pod.namespace,
-        pod.name,
-        pod.labels,
-        pod.addresses,
-        pod.node,
-        pod.host_network,
-        pod.ports,
-        pod.account,
-        workload,
-        pod.since,
-        pod.until,
-    )
+    return msgspec.structs.replace(pod, workload=workload)
 
 
 def _top(pod: Pod, owner: tuple[str, str], reading: _Reading) -> tuple[str, str]:

@@ -7,6 +7,10 @@ import pytest
 from fathom.events.edges import Edge, Workload
 from fathom.policy import flows
 from fathom.policy.flows import Seen, from_dicts, from_edges, read_lines
+from fathom.policy.index import EXTERNAL, NODE, POD
+from fathom.policy.labelling import Labels
+from fathom.policy.manifests import read_texts
+from fathom.policy.resolve import resolve
 
 
 def test_json_lines_are_read_back_as_they_were() -> None:
@@ -80,3 +84,28 @@ def test_edges_become_flows_from_the_side_that_opened() -> None:
     assert told[3]["oriented"] is False
     assert told[4]["verdict"] == "failed"
     assert found.rows["edge"].tolist() == [item.id for item in items]
+
+
+def test_what_runs_in_a_container_is_the_pod_that_has_it_and_else_its_node() -> None:
+    """A pod's containers are known by the ids of its status; a container that no pod has is a process of the node."""
+    status = "{podIP: 10.0.0.1, containerStatuses: [{containerID: 'containerd://aa'}], initContainerStatuses: [{}]}"
+    pod = f"{{apiVersion: v1, kind: Pod, metadata: {{name: web-1, namespace: shop}}, status: {status}}}"
+    node = "{apiVersion: v1, kind: Node, metadata: {name: n1}}"
+    who = read_texts([("f", f"{pod}\n---\n{node}")])
+    assert who.records.pods[0].containers == ("aa",)
+    items = [
+        Edge(
+            Workload(node="n1", kind="container", name=name, container=name), direction, "8.8.8.8", "8.8.8.8", "TCP", 80
+        )
+        for name, direction in (("aa", "egress"), ("aa", "ingress"), ("bb", "egress"))
+    ]
+    found = from_edges(Seen(item, 1, 10, 20) for item in items)
+    assert [found.to_dict(n)["src"] for n in range(3)] == ["Node/n1/aa", "8.8.8.8", "Node/n1/bb"]
+    again, problems = read_lines("\n".join(flows.lines(found)))
+    assert not problems
+    for given in (found, again):
+        rows = resolve(given, who).rows
+        assert list(zip(rows["src_kind"], rows["src_pod"], strict=True)) == [(POD, 0), (EXTERNAL, -1), (NODE, -1)]
+        assert list(zip(rows["dst_kind"], rows["dst_pod"], strict=True))[1] == (POD, 0)
+        labels = Labels(given, resolve(given, who))
+        assert [labels.texts[n] for n in labels.src] == ["shop/Pod/web-1", "8.8.8.8", "Node/n1"]
