@@ -31,7 +31,13 @@ def test_nothing_speaks_against_what_was_proved() -> None:
     ("change", "sentence"),
     [
         (
-            {"counts": (Count("", "denied-ingress", True, 2, 7), Count("", "denied-both", True, 1, 1), Count(WEB, "allowed", False, 1, 1))},
+            {
+                "counts": (
+                    Count("", "denied-ingress", True, 2, 7),
+                    Count("", "denied-both", True, 1, 1),
+                    Count(WEB, "allowed", False, 1, 1),
+                )
+            },
             "3 flows (8 connections) that pass today would be denied",
         ),
         (
