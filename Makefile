@@ -16,7 +16,7 @@ run: setup ## start Fathom on this machine's real traffic (asks for root by sudo
 test: setup ## what a person runs, in minutes: unit, layout, kernel (as root), store, end to end
 	@tools/test.sh
 
-test-all: setup ## `test`, and other kernels in guests, long properties
+test-all: setup ## `test`, and long properties, other kernels in guests, containers, clusters (about an hour)
 	@tools/test.sh --all
 
 lint: setup ## ruff, mypy, import contracts, clang-format, generated files
