@@ -48,21 +48,45 @@ class Asking:
     async def _get(self, path: str, kind: type[A], asked: Mapping[str, Any]) -> A:
         return decoded(await self._ask("GET", path, asked), kind)
 
-    async def _post(self, path: str, kind: type[A], body: msgspec.Struct, asked: Mapping[str, Any] | None = None) -> A:
-        return decoded(await self._ask("POST", path, asked or {}, msgspec.json.encode(body)), kind)
+    async def _post(self, path: str, kind: type[A], body: msgspec.Struct, patience_s: float = PATIENCE_S) -> A:
+        return decoded(await self._ask("POST", path, {}, msgspec.json.encode(body), patience_s), kind)
 
-    async def _ask(self, method: str, path: str, asked: Mapping[str, Any], body: bytes | None = None) -> bytes:
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        asked: Mapping[str, Any],
+        body: bytes | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> bytes:
         """The body of the answer. Raises what the class ``Client`` says."""
         headers = {"Content-Type": "application/json"} if body is not None else None
         try:
             response = await self._http.request(
-                method, API + path, params=_params(asked), content=body, headers=headers
+                method, API + path, params=_params(asked), content=body, headers=headers, timeout=patience_s
             )
         except httpx.HTTPError as error:
             raise unreachable(self.server, error) from error
         if response.status_code not in (200, 204):
             raise error_of(response)
         return response.content
+
+    async def _lines(self, path: str, body: msgspec.Struct, patience_s: float) -> AsyncIterator[bytes]:
+        """Each line of an answer that comes in lines."""
+        headers, timeout = {"Content-Type": "application/json"}, httpx.Timeout(PATIENCE_S, read=patience_s)
+        content = msgspec.json.encode(body)
+        try:
+            async with self._http.stream(
+                "POST", API + path, content=content, headers=headers, timeout=timeout
+            ) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise error_of(response)
+                async for line in response.aiter_lines():
+                    if line:
+                        yield line.encode()
+        except httpx.HTTPError as error:
+            raise unreachable(self.server, error) from error
 
     async def _messages(self, path: str, asked: Mapping[str, Any]) -> AsyncIterator[tuple[str, str, bytes]]:
         """Each message of a stream: kind, id, data; ends when the server ends it."""

@@ -12,12 +12,11 @@ from fathom.policy.answers import GraphLink, GraphNode
 from fathom.policy.compile import Compiled
 from fathom.policy.connectivity import Connectivity, connectivity, joined
 from fathom.policy.ends import Ends, ends_of, latest, ports_of
-from fathom.policy.evaluate import Verdicts
+from fathom.policy.evaluate import VERDICTS, Verdicts
 from fathom.policy.flows import Flows, protocol_word
-from fathom.policy.index import EXTERNAL, NODE, POD
-from fathom.policy.labelling import workload_of
+from fathom.policy.index import EXTERNAL, NODE, POD, Interner
+from fathom.policy.labelling import Labels, workload_of
 from fathom.policy.model import DIRECTIONS, Direction
-from fathom.policy.replay import Group, group
 from fathom.policy.resolve import Resolved
 
 #: Ports that are told with one link.
@@ -30,19 +29,35 @@ def recorded(
     compiled: Compiled, flows: Flows, resolved: Resolved, verdicts: Verdicts, *, limit: int = 1_000
 ) -> tuple[list[GraphNode], list[GraphLink], int]:
     """Nodes by name, links with most connections first, and how many links the limit left out."""
-    merged: dict[tuple[str, str, str], list[Group]] = defaultdict(list)
-    for item in group(flows, resolved, verdicts.verdict, np.arange(len(flows))):
-        merged[item.src, item.dst, item.verdict].append(item)
+    if not len(flows):
+        return [], [], 0
+    labels = Labels(flows, resolved)
+    keys = np.stack([labels.src, labels.dst, verdicts.verdict.astype(np.int64)], axis=1)
+    unique, inverse = np.unique(keys, axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    number, connections = np.bincount(inverse, minlength=len(unique)), np.zeros(len(unique), np.int64)
+    np.add.at(connections, inverse, flows.rows["count"])
+    order = np.lexsort((unique[:, 2], unique[:, 1], unique[:, 0], -connections))[:limit]
+    ports = _ports(flows, inverse, order)
     links = []
-    for (src, dst, verdict), parts in merged.items():
-        numbers = sorted({(item.protocol, item.port) for item in parts})
-        ports = [f"{protocol}/{port}" if port else protocol for protocol, port in numbers]
-        counts = sum(item.flows for item in parts), sum(item.connections for item in parts)
-        links.append(GraphLink(src, dst, verdict, *_told(ports), *counts))
-    links.sort(key=lambda link: (-link.connections, link))
-    told = links[:limit]
-    names = {name for link in told for name in (link.src, link.dst)}
-    return _named(compiled, names), told, len(links) - len(told)
+    for n in order.tolist():
+        src, dst, verdict = unique[n].tolist()
+        counts = int(number[n]), int(connections[n])
+        links.append(GraphLink(labels.texts[src], labels.texts[dst], VERDICTS[verdict], *_told(ports[n]), *counts))
+    names = {name for link in links for name in (link.src, link.dst)}
+    return _named(compiled, names), links, len(unique) - len(links)
+
+
+def _ports(flows: Flows, link: NDArray[np.int64], wanted: NDArray[np.int64]) -> dict[int, list[str]]:
+    """The ports of the flows of each of the ``wanted`` links; ``link`` is the link of each flow."""
+    mine = np.flatnonzero(np.isin(link, wanted))
+    rows = flows.rows[mine]
+    pairs = np.stack([link[mine], rows["protocol"].astype(np.int64) << 16 | rows["port"]], axis=1)
+    found: dict[int, list[str]] = defaultdict(list)
+    for number, code in np.unique(pairs, axis=0).tolist():
+        word = protocol_word(code >> 16)
+        found[number].append(f"{word}/{code & 0xFFFF}" if code & 0xFFFF else word)
+    return found
 
 
 def _named(compiled: Compiled, names: Iterable[str]) -> list[GraphNode]:
@@ -92,13 +107,14 @@ def static(
     members: dict[str, list[int]] = defaultdict(list)
     for number, name in enumerate(names):
         members[name].append(number)
+    numbers = Interner[str](names)
+    to = np.array([numbers.number(name) for name in names], np.int64)
     links: list[GraphLink] = []
     left_out = 0
     for name in sorted(members):
-        found = _from(whole, names, members[name])
-        room = max(0, limit - len(links))
-        links += found[:room]
-        left_out += max(0, len(found) - room)
+        found, more = _from(whole, (numbers.values, to), members[name], limit - len(links))
+        links += found
+        left_out += more
     return [_node(whole, name, members[name]) for name in sorted(members)], links, left_out
 
 
@@ -125,23 +141,33 @@ def _node(whole: Connectivity, name: str, members: list[int]) -> GraphNode:
     )
 
 
-def _from(whole: Connectivity, names: list[str], members: list[int]) -> list[GraphLink]:
-    """All links of the ends ``members``, which have one name."""
+def _from(
+    whole: Connectivity, names: tuple[list[str], NDArray[np.int64]], members: list[int], room: int
+) -> tuple[list[GraphLink], int]:
+    """The first ``room`` links of the ends ``members``, which have one name, and how many more there are.
+
+    ``names``: all names, and the number of each end's name.
+    """
+    texts, to = names
     ports: dict[tuple[str, str], NDArray[np.bool_]] = {}
+    keys: set[tuple[str, int]] = set()
     for src in members:
         allowed, denied = whole.from_end(src)
         held = (whole.of["egress"][src] >= 0) | (whole.of["ingress"] >= 0)
+        others = held & ((np.arange(len(held)) != src) | (whole.ends.members[src] > 1))  # a pod reaches itself
         for verdict, plane in (("allowed", allowed & ~denied), ("may-be-allowed", allowed & denied)):
-            others = held & ((np.arange(len(held)) != src) | (whole.ends.members[src] > 1))  # a pod reaches itself
-            for dst in np.flatnonzero(plane.any(axis=1) & others).tolist():
+            there = np.flatnonzero(plane.any(axis=1) & others)
+            keys |= {(verdict, number) for number in np.unique(to[there]).tolist()}
+            for dst in there.tolist() if room > 0 else ():
                 bits = np.unpackbits(plane[dst], count=len(whole.ports), bitorder="little").view(np.bool_)
-                key = names[dst], verdict
+                key = texts[int(to[dst])], verdict
                 ports[key] = ports[key] | bits if key in ports else bits
-    name = names[members[0]]
-    return [
+    name = texts[int(to[members[0]])]
+    told = [
         GraphLink(name, dst, verdict, *_told(_spans(whole, bits)))
-        for (dst, verdict), bits in sorted(ports.items(), key=lambda item: item[0])
+        for (dst, verdict), bits in sorted(ports.items(), key=lambda item: item[0])[: max(0, room)]
     ]
+    return told, len(keys) - len(told)
 
 
 def _spans(whole: Connectivity, chosen: NDArray[np.bool_]) -> list[str]:

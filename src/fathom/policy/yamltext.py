@@ -7,7 +7,6 @@ Here every string that is not surely one without quotes is written as a JSON str
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -22,38 +21,36 @@ def block(value: Any) -> str:
 
     Raises TypeError if there is anything else in it.
     """
-    return "".join(f"{line}\n" for line in _lines(value))
+    lines: list[str] = []
+    _write(value, "", "", lines)
+    return "\n".join(lines) + "\n"
 
 
-def _lines(value: Any) -> Iterator[str]:
-    if isinstance(value, dict) and value:
+def _write(value: Any, head: str, margin: str, lines: list[str]) -> None:
+    """Append the lines of ``value``: the first begins with ``head``, the others with ``margin``."""
+    if value and isinstance(value, dict):
         for key, item in value.items():
-            yield from _entry(f"{_scalar(key)}:", item)
-    elif isinstance(value, list) and value:
+            name = _scalar(key)
+            if item and isinstance(item, dict):
+                lines.append(f"{head}{name}:")
+                _write(item, margin + "  ", margin + "  ", lines)
+            elif item and isinstance(item, list):
+                lines.append(f"{head}{name}:")
+                _write(item, margin, margin, lines)
+            else:
+                lines.append(f"{head}{name}: {_scalar(item)}")
+            head = margin
+    elif value and isinstance(value, list):
         for item in value:
-            first, *rest = _lines(item)
-            yield f"- {first}"
-            for line in rest:
-                yield f"  {line}"
+            _write(item, head + "- ", margin + "  ", lines)
+            head = margin
     else:
-        yield _scalar(value)
-
-
-def _entry(head: str, value: Any) -> Iterator[str]:
-    """A key with its value: below it if that is an object or list that is not empty."""
-    if not isinstance(value, (dict, list)) or not value:
-        yield f"{head} {_scalar(value)}"
-        return
-    yield head
-    margin = "  " if isinstance(value, dict) else ""
-    for line in _lines(value):
-        yield margin + line
+        lines.append(head + _scalar(value))
 
 
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
-        plain = _PLAIN.match(value) and value.lower() not in _WORDS
-        return value if plain else _quoted(value)
+        return value if _PLAIN.match(value) and value.lower() not in _WORDS else _quoted(value)
     if value is None or isinstance(value, (bool, int)):
         return "null" if value is None else str(value).lower()
     if value in ({}, []):

@@ -46,10 +46,9 @@ def command(need_time: float, need_flows: int, need_share: float, need_pods: flo
     """
     from fathom.cli.policy.door import open_door
     from fathom.cli.policy.forms import text
-    from fathom.cli.policy.inputs import Policies
+    from fathom.cli.policy.inputs import NONE
     from fathom.policy.coverage import Need
-    from fathom.policy.model import PolicySet
 
     need = Need(int(need_time), need_flows, need_share, need_pods)
     answer = open_door(given).coverage(need, limit)
-    click.echo(text("covered", answer, given["output"], Policies(PolicySet(), {})))
+    click.echo(text("covered", answer, given["output"], NONE))

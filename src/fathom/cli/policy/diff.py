@@ -25,12 +25,11 @@ def command(old: tuple[str, ...], new: tuple[str, ...], limit: int, output: str,
     """
     from fathom.cli.policy.door import open_door
     from fathom.cli.policy.forms import text
-    from fathom.cli.policy.inputs import read_policies
     from fathom.cli.policy.show import progress, show
 
     door = open_door(given)
-    before = read_policies(old, option="--old", empty=True)
-    after = read_policies(new, option="--new", empty=True)
+    before = door.policies(old, option="--old", empty=True)
+    after = door.policies(new, option="--new", empty=True, missing=False)
     with progress("Comparing") as told:
         answer = door.diff(before, after, limit, told)
     return show(text("differences", answer, output, after), 0 if answer.none else 1)

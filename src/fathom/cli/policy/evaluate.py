@@ -29,9 +29,9 @@ def command(policies: tuple[str, ...], output: str, **given: Any) -> None:
     from fathom.cli.output import line
     from fathom.cli.policy import tables
     from fathom.cli.policy.door import open_door
-    from fathom.cli.policy.inputs import read_policies
 
-    found = open_door(given).evaluate(read_policies(policies))
+    door = open_door(given)
+    found = door.evaluate(door.policies(policies))
     if output == "json":
         while part := list(islice(found, _TOGETHER)):
             click.echo("\n".join(line(item, "json") for item in part))

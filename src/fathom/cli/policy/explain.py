@@ -36,15 +36,15 @@ def flow(source: str, destination: str, port: str, at: str | None, name: str | N
     from fathom.cli.output import document
     from fathom.cli.policy import tables
     from fathom.cli.policy.door import open_door
-    from fathom.cli.policy.inputs import read_policies
 
     asked: dict[str, Any] = {"src": source, "dst": destination, **_port(port)}
     if at is not None:
         asked |= {"first_seen": at, "last_seen": at}
     if name is not None:
         asked["name"] = name
-    loaded = read_policies(given.pop("policies"))
-    answer = open_door(given).explain_flow(loaded, asked)
+    door = open_door(given)
+    loaded = door.policies(given["policies"])
+    answer = door.explain_flow(loaded, asked)
     click.echo(document(answer, "json") if given["output"] == "json" else tables.explained(answer))
 
 
@@ -74,9 +74,9 @@ def rule(policy: str, path: str, unused: bool, output: str, **given: Any) -> Non
     from fathom.cli.output import document
     from fathom.cli.policy import tables
     from fathom.cli.policy.door import open_door
-    from fathom.cli.policy.inputs import read_policies
     from fathom.policy.questions import RulesAsked
 
-    loaded = read_policies(given.pop("policies"))
-    answer = open_door(given).explain_rule(loaded, RulesAsked(policy, path, unused), given["limit"])
+    door = open_door(given)
+    loaded = door.policies(given["policies"])
+    answer = door.explain_rule(loaded, RulesAsked(policy, path, unused), given["limit"])
     click.echo(document(answer, "json") if output == "json" else tables.rules(answer, wide=output == "wide"))

@@ -24,7 +24,7 @@ def command(policies: tuple[str, ...], limit: int, output: str, **given: Any) ->
     """
     from fathom.cli.policy.door import open_door
     from fathom.cli.policy.forms import text
-    from fathom.cli.policy.inputs import read_policies
 
-    loaded = read_policies(policies, empty=True)
-    click.echo(text("exposure", open_door(given).exposure(loaded, limit), output, loaded))
+    door = open_door(given)
+    loaded = door.policies(policies, empty=True)
+    click.echo(text("exposure", door.exposure(loaded, limit), output, loaded))

@@ -25,11 +25,10 @@ def command(policies: tuple[str, ...], limit: int, static: bool, output: str, **
     """
     from fathom.cli.output import document
     from fathom.cli.policy.door import open_door
-    from fathom.cli.policy.inputs import Policies, read_policies
-    from fathom.policy.model import PolicySet
 
-    loaded = read_policies(policies) if policies else Policies(PolicySet(), {})
-    answer = open_door(given).graph(loaded, "static" if static else "recorded", limit)
+    door = open_door(given)
+    loaded = door.policies(policies, missing=True)
+    answer = door.graph(loaded, "static" if static else "recorded", limit)
     if output == "svg":
         from fathom.cli.policy.svg import svg
 

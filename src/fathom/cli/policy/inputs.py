@@ -20,10 +20,15 @@ from fathom.policy.model import PolicySet
 
 @dataclass(frozen=True)
 class Policies:
-    """A set of policies, and the texts that it was read from, by file."""
+    """A set of policies, and the texts that it was read from, by file; not ``given``: those that a server enforces."""
 
     set: PolicySet
     texts: Mapping[str, str]
+    given: bool = True
+
+
+#: No policy at all; those that a server has registered as enforced.
+NONE, REGISTERED = Policies(PolicySet(), {}), Policies(PolicySet(), {}, given=False)
 
 
 def read_policies(paths: Sequence[str], *, option: str = "--policies", empty: bool = False) -> Policies:

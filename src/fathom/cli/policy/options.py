@@ -29,6 +29,8 @@ def source_options(function: F) -> F:
     """Where the inventory and the flows come from: files, or a server."""
     for option in (
         server_options,
+        click.option("--cluster", metavar="NAME", help="Only this cluster (server)."),
+        click.option("--node", metavar="NAME", help="Only what this node saw (server)."),
         click.option("--until", type=Moment(), metavar="TIME", help="End of the window (server).  [default: now]"),
         click.option(
             "--since",

@@ -24,10 +24,10 @@ def command(policies: tuple[str, ...], limit: int, suggest: bool, output: str, *
     """
     from fathom.cli.policy.door import open_door
     from fathom.cli.policy.forms import text
-    from fathom.cli.policy.inputs import read_policies
     from fathom.cli.policy.show import progress, show
 
-    door, loaded = open_door(given), read_policies(policies)
+    door = open_door(given)
+    loaded = door.policies(policies)
     with progress("Replaying") as told:
         answer = door.replay(loaded, limit, told)
     status = 0 if answer.none else 1

@@ -31,6 +31,9 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Run:
     """``run("replay", …, input="text")``: the status and what was printed."""
 
+    monkeypatch.setenv("FATHOM_SERVER", "http://127.0.0.1:1")  # nobody is there
+    monkeypatch.setenv("FATHOM_TOKEN", "key")
+
     def go(*arguments: object, input: str = "") -> SimpleNamespace:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(input.encode())))
         status = main(["policy", *(str(item) for item in arguments)])

@@ -46,7 +46,6 @@ def refused(run: Run, *arguments: object, input: str = "") -> str:
         (("--policies", "policies", "--manifests", "manifests", "--flows", "absent"), "cannot read absent"),
         (("--policies", "policies", "--manifests", "manifests", "--flows", "manifests"), "Is a directory"),
         (("--policies", "policies", "--flows", "flows.jsonl"), "no inventory"),
-        (("--policies", "policies"), "no inventory and no flows"),
         (("--policies", "flows.jsonl", *SEEN), "flows.jsonl, document 0: refused: not YAML"),
         (("--policies", "policies", "--manifests", "policies"), "no pod or workload in policies"),
         ((*ALL, "--since", "5m"), "--since is about a server, and files were named"),
@@ -70,6 +69,13 @@ def test_commands_about_traffic_want_flows_and_policies(run: Run, command: str) 
 @pytest.mark.parametrize("command", ["generate", "coverage"])
 def test_commands_without_policies_want_flows(run: Run, command: str) -> None:
     assert "no flows" in refused(run, command, "--manifests", "manifests")
+
+
+@pytest.mark.parametrize(("command", "status"), [("replay", 2), ("evaluate", 1), ("exposure", 1), ("graph", 1)])
+def test_without_files_the_server_is_asked(run: Run, command: str, status: int) -> None:
+    got = run(command, "--policies", "policies")
+    assert (got.status, got.out) == (status, "")
+    assert "no server answers at http://127.0.0.1:1" in got.err
 
 
 def test_diff_wants_both_sets(run: Run) -> None:
