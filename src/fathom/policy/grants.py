@@ -97,12 +97,19 @@ class Granter:
         return sorted(found, key=lambda grant: _place(grant, self.subjects))
 
     def _told_apart(self, seen: Observations, numbers: list[int]) -> list[tuple[int, int]]:
-        """(observation, peer). The API server on a node is that node on the ports that other rules open on nodes."""
-        opened = {(seen.protocol[n], seen.port[n]) for n in numbers if NODES <= seen.peer[n] < ADDRESSES}
+        """(observation, peer). The API server on a node is that node on the ports that other rules open on nodes.
+
+        The companion rule opens both protocols of DNS, whichever was seen.
+        """
+
+        def opens(number: int) -> tuple[int, int]:
+            return (0 if seen.port[number] == DNS else seen.protocol[number]), seen.port[number]
+
+        opened = {opens(n) for n in numbers if NODES <= seen.peer[n] < ADDRESSES}
         found: list[tuple[int, int]] = []
         for number in numbers:
             peer = seen.peer[number]
-            if API_NODE <= peer < API_OUTSIDE and (seen.protocol[number], seen.port[number]) in opened:
+            if API_NODE <= peer < API_OUTSIDE and opens(number) in opened:
                 peer = NODES + peer - API_NODE
             found.append((number, peer))
         return found
