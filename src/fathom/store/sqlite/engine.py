@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from fathom.errors import FathomError, StoreBusy, StoreError
+from fathom.errors import FathomError, StoreBusy, StoreDamaged, StoreError
 from fathom.events.batches import Batch
 from fathom.events.edges import Edge, EdgeColumns
 from fathom.policy.findings import Offender
@@ -127,8 +127,12 @@ class SqliteStore:
                 f"{self._layout.meta} was written by an earlier Fathom",
                 do="start this Fathom's server on it once: that brings it to this version",
             )
-        with files.translated(self._layout.meta), contextlib.closing(files.connect(self._layout.meta, "ro")) as c:
-            self._read_only_id = str(c.execute("SELECT value FROM identity WHERE name = 'store_id'").fetchone()[0])
+        layout = self._layout
+        with files.translated(layout.meta), contextlib.closing(files.connect(layout.meta, layout.mode)) as c:
+            row = c.execute("SELECT value FROM identity WHERE name = 'store_id'").fetchone()
+            if row is None:
+                raise StoreDamaged("it does not say which store it is")
+            self._read_only_id = str(row[0])
 
     def _open_meta(self) -> None:
         path = self._layout.meta

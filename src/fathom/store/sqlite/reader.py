@@ -73,7 +73,7 @@ class View:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         with translated(layout.meta):
-            self._connection = connect(layout.meta, "ro")
+            self._connection = connect(layout.meta, layout.mode)
         self._retired = self._ask(_RETIRED)
 
     def check_unmoved(self) -> None:
