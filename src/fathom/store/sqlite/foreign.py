@@ -63,6 +63,8 @@ def check_file(path: Path) -> int:
             raise StoreError(f"{path} is not a file", do="name a recording")
         with path.open("rb") as file:
             head = file.read(_HEADER)
+    except FileNotFoundError as error:
+        raise StoreError(f"there is no store or recording at {path}", do="see whether the path is right") from error
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}", do="see whether the path is right") from error
     if not head:
