@@ -158,8 +158,17 @@ class Pair:
             self.disk.close()
             self.disk = open_store(self.url, clock=lambda: self.now)
 
-    def compare(self, query: EdgeQuery) -> None:
+    def compare(self, query: EdgeQuery, moments: list[int]) -> None:
         window = query.window
+        ids = sorted({edge.id for batch in self.sent for edge in batch.edges})
+        for cuts in (None, np.array([(edge, at) for edge in ids[::2] for at in sorted(set(moments))]).reshape(-1, 2)):
+            disk, memory = (store.spans(query, cuts).tolist() for store in (self.disk, self.memory))
+            assert disk == memory
+            event(f"spans {'cut' if cuts is not None else 'whole'}: {'some' if disk else 'none'}")
+        assert self.disk.extent() == self.memory.extent()
+        assert self.disk.interval_s(window) == self.memory.interval_s(window)
+        known = [store.identities(np.array(ids, np.int64)) for store in (self.disk, self.memory)]
+        assert set(known[0].ids) <= set(known[1].ids)
         for question in ("edges", "workloads"):
             rows = [all_pages(getattr(store, question), query) for store in (self.disk, self.memory)]
             assert rows[0] == rows[1]
@@ -181,37 +190,38 @@ def all_pages(ask, query):
     return rows
 
 
-def run(history, asked):
+def run(history, asked, moments):
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         pair = Pair(f"sqlite://{Path(folder)}/store")
         try:
             for what, value in history:
                 pair.step(what, value)
             for query in asked:
-                pair.compare(query)
+                pair.compare(query, moments)
         finally:
             pair.disk.close()
 
 
 histories = st.lists(steps, min_size=1, max_size=12)
 asked = st.lists(questions, min_size=1, max_size=3)
+moments = st.lists(times, max_size=6)
 
 
 @settings(
     max_examples=100, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
-@given(histories, asked)
-def test_any_history_gives_the_same_answers(history, questions):
-    run(history, questions)
+@given(histories, asked, moments)
+def test_any_history_gives_the_same_answers(history, questions, moments):
+    run(history, questions, moments)
 
 
 @pytest.mark.slow
 @settings(
     max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink]
 )
-@given(st.lists(steps, min_size=5, max_size=30), asked)
-def test_any_long_history_gives_the_same_answers(history, questions):
-    run(history, questions)
+@given(st.lists(steps, min_size=5, max_size=30), asked, moments)
+def test_any_long_history_gives_the_same_answers(history, questions, moments):
+    run(history, questions, moments)
 
 
 def test_counters_that_add_up_are_those_that_the_histories_vary():

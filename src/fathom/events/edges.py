@@ -6,8 +6,9 @@ its identity, so that agents, stores and replicas agree on it without asking one
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -83,6 +84,40 @@ class Edge(msgspec.Struct, frozen=True):
             )
         )
         return (int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") >> 1) or 1
+
+
+class EdgeColumns(NamedTuple):
+    """Edges column by column, for work on many at once: entry n of each is of edge n. ``workloads`` are the fields of
+    ``Workload`` in their order."""
+
+    ids: Sequence[int] = ()
+    workloads: Sequence[tuple[str, ...]] = ()
+    directions: Sequence[str] = ()
+    peers: Sequence[str] = ()
+    peer_addresses: Sequence[str] = ()
+    protocols: Sequence[str] = ()
+    ports: Sequence[int] = ()
+    verdicts: Sequence[str] = ()
+    reasons: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, edges: Iterable[tuple[int, Edge]]) -> EdgeColumns:
+        """The columns of (id, edge) pairs."""
+        rows = [
+            (
+                number,
+                msgspec.structs.astuple(edge.workload),
+                edge.direction,
+                edge.peer,
+                edge.peer_address,
+                edge.protocol,
+                edge.port,
+                edge.verdict,
+                edge.reason,
+            )
+            for number, edge in edges
+        ]
+        return cls(*zip(*rows, strict=True)) if rows else cls()
 
 
 #: One fact: what was counted on one edge in one interval. All integers, base units, all but min and max add up.

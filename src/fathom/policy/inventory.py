@@ -114,7 +114,10 @@ class Backend(msgspec.Struct, frozen=True):
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """An EndpointSlice: the backends of one service, and its ports as (name, protocol, number)."""
+    """An EndpointSlice: the backends of one service, and its ports as (name, protocol, number).
+
+    ``name`` is the slice's own: a service may have several.
+    """
 
     namespace: str
     service: str
@@ -122,6 +125,7 @@ class Slice(msgspec.Struct, frozen=True):
     ports: tuple[tuple[str, str, int], ...] = ()
     since: int = 0
     until: int = FOREVER
+    name: str = ""
 
 
 class Node(msgspec.Struct, frozen=True):

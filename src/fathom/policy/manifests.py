@@ -285,7 +285,8 @@ def _slice(document: Field, reading: _Reading) -> None:
         for item in document.get("endpoints").elements()
     )
     ports = tuple(_slice_port(item) for item in document.get("ports").elements() if item.has("port"))
-    reading.records.slices.append(Slice(namespace_of(document), service, backends, ports))
+    space, name = namespace_of(document), document.get("metadata").get("name").text(default="")
+    reading.records.slices.append(Slice(space, service, backends, ports, name=name))
 
 
 def _slice_port(field: Field) -> tuple[str, str, int]:

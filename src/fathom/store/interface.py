@@ -6,12 +6,17 @@ here. A fact lies in a window if its interval *starts* in it: ``since_s <= bucke
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Generic, Literal, Protocol, TypeVar
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from fathom.events.batches import Batch
-from fathom.events.edges import Edge, Workload
+from fathom.events.edges import Edge, EdgeColumns, Workload
+from fathom.policy.inventory import Records
+from fathom.policy.seccomp import SyscallSet
 from fathom.store.audits import AuditStore
 
 T = TypeVar("T")
@@ -19,6 +24,8 @@ Order = Literal["id", "traffic"]
 
 #: Rows that one page holds at most.
 MAX_LIMIT = 10_000
+#: Edges of which one question gives the identity at most.
+MAX_IDENTITIES = 100_000
 #: Points that one series holds at most.
 MAX_POINTS = 100_000
 SECONDS_PER_HOUR = 3_600
@@ -244,6 +251,47 @@ class Store(AuditStore, Protocol):
         """All nodes known, by name."""
         ...
 
+    def extent(self) -> Window | None:
+        """The whole hours in which something was counted or observed, from the first to the last; None if none."""
+        ...
+
+    def interval_s(self, window: Window) -> int:
+        """The greatest length, in seconds, of which the starts of all facts' intervals inside the window are multiples:
+        agents align intervals, so that it is their length. 0 if no fact is there."""
+        ...
+
+    def spans(self, query: EdgeQuery, cuts: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.void]:
+        """When, and how much, something was counted on the edges that ``query`` selects: rows of
+        ``fathom.store.spans.SPAN``, sorted by edge, then by time. Limit, cursor and order do not count here.
+
+        Without ``cuts`` an edge is one row. ``cuts`` are (edge, epoch second) pairs, sorted, each once: only those
+        edges are told then, a row for each stretch between two cuts in which something was counted. Where the facts
+        are gone and a cut lies within an hour, what is left of that hour may be a row of its own.
+        Raises UsageError if the query makes no sense.
+        """
+        ...
+
+    def identities(self, ids: npt.NDArray[np.int64]) -> EdgeColumns:
+        """Those of at most ``MAX_IDENTITIES`` ids (sorted, each once) that are known, in the same order."""
+        ...
+
+    def keep_inventory(self, records: Records, *, cluster: str = "") -> None:
+        """Keep versions of objects of ``cluster``, all or none; a version that is there (same object, same ``since``)
+        is replaced. Raises UsageError if a record cannot be kept."""
+        ...
+
+    def inventory(self, window: Window) -> dict[str, Records]:
+        """By cluster, the versions of objects that held at some time inside the window."""
+        ...
+
+    def keep_syscalls(self, sets: Iterable[SyscallSet]) -> None:
+        """Add system calls to those that are kept, all or none. Raises UsageError if a set cannot be kept."""
+        ...
+
+    def syscalls(self, window: Window) -> list[SyscallSet]:
+        """System calls that were seen inside the window, by workload, container, image, executable, architecture."""
+        ...
+
     def due(self, now_s: int) -> list[int]:
         """Hours (epoch seconds // 3600) that ended before ``now_s`` and whose roll-up is absent or out of date."""
         ...
@@ -254,7 +302,8 @@ class Store(AuditStore, Protocol):
 
     def drop_before(self, epoch_s: int, *, hours_before_s: int | None = None) -> None:
         """Forget whole days of facts that end at or before ``epoch_s``, roll-ups before ``hours_before_s`` (the same if
-        None), and edges and nodes that nothing refers to any more. Facts of those days are refused from then on."""
+        None), edges and nodes that nothing refers to any more, and versions of the inventory and system calls that are
+        as old as the roll-ups that go. Facts of those days are refused from then on."""
         ...
 
     def health(self) -> StoreHealth:

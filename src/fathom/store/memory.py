@@ -5,6 +5,7 @@ It keeps every fact and adds up when asked. It refuses to be quick, to be shared
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections import defaultdict
@@ -13,12 +14,16 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from fathom.errors import EdgeMissing, UsageError
 from fathom.events.batches import Batch, BatchId, Loss
-from fathom.events.edges import Edge, Workload
+from fathom.events.edges import Edge, EdgeColumns, Workload
 from fathom.policy.findings import Offender
-from fathom.store import filters, parts
+from fathom.policy.inventory import Records
+from fathom.policy.seccomp import SyscallSet
+from fathom.store import filters, inventories, parts, syscalls
 from fathom.store.audits import (
     MOST_OFFENDERS,
     MOST_WAITING,
@@ -32,6 +37,7 @@ from fathom.store.audits import (
 from fathom.store.columns import COUNTERS, add, to_sums
 from fathom.store.cursors import Key, seal, unseal
 from fathom.store.interface import (
+    MAX_IDENTITIES,
     MAX_POINTS,
     SECONDS_PER_DAY,
     SECONDS_PER_HOUR,
@@ -47,6 +53,7 @@ from fathom.store.interface import (
     WorkloadRow,
 )
 from fathom.store.memory_audits import MemoryAudits
+from fathom.store.spans import CUT_SPAN, Cuts, Spans, merged, spans
 from fathom.store.stretches import coverage
 
 _NS = 1_000_000_000
@@ -141,6 +148,8 @@ class MemoryStore:
         self._floor_day = 0
         self._homeless: set[int] = set()
         self._audits = MemoryAudits(lambda: int(clock()), most_waiting, most_offenders)
+        self._endpoints: dict[inventories.Key, inventories.EndpointRow] = {}
+        self._syscalls: dict[tuple[str | int, ...], syscalls.SyscallRow] = {}
 
     def write(self, batch: Batch) -> bool:
         """See ``Store.write``."""
@@ -307,6 +316,90 @@ class MemoryStore:
             rows.append(NodeRow(node, boot, self._first_seen[node], last, held))
         return rows
 
+    def extent(self) -> Window | None:
+        """See ``Store.extent``."""
+        with self._lock:
+            hours = {fact.bucket // SECONDS_PER_HOUR for fact in self._facts}
+            hours |= {lost.loss.bucket // SECONDS_PER_HOUR for lost in self._losses if not lost.refused}
+            hours |= {seen.hour for seen in self._observed}
+        if not hours:
+            return None
+        return Window(min(hours) * SECONDS_PER_HOUR, (max(hours) + 1) * SECONDS_PER_HOUR)
+
+    def interval_s(self, window: Window) -> int:
+        """See ``Store.interval_s``."""
+        with self._lock:
+            inside = (f.bucket for f in self._facts if not f.gone and window.since_s <= f.bucket < window.until_s)
+            return math.gcd(*inside)
+
+    def spans(self, query: EdgeQuery, cuts: Cuts | None = None) -> Spans:
+        """See ``Store.spans``."""
+        filters.check(query)
+        times: dict[int, list[int]] = defaultdict(list)
+        for edge, time in [] if cuts is None else cuts.tolist():
+            times[edge].append(time)
+
+        def after(edge: int, bucket: int) -> int:
+            return max((time for time in times.get(edge, ()) if time <= bucket), default=0)
+
+        with self._lock:
+            rows = [
+                (edge, after(edge, first), after(edge, last), *counts, first, last)
+                for edge, first, last, counts in self._moments(query)
+                if cuts is None or edge in times
+            ]
+        return spans(merged([np.array(rows, CUT_SPAN)]))
+
+    def _moments(self, query: EdgeQuery) -> Iterable[tuple[int, int, int, tuple[int, int, int]]]:
+        """Edge, first and last bucket, opened, packets sent and received: a fact each, or an hour of gone facts."""
+        found: dict[tuple[int, int, bool], list[list[int]]] = defaultdict(list)
+        for fact in self._facts:
+            time = _time(fact.bucket, fact.gone)
+            if not query.window.since_s <= time < query.window.until_s:
+                continue
+            if fact.edge in self._edges and _selects(query, self._edges[fact.edge]):
+                found[fact.edge, time, fact.gone].append([fact.bucket, *fact.counters])
+        for (edge, _, _), facts in found.items():
+            sums = [to_sums(counters) for _, *counters in facts]
+            opened = sum(one.connections + one.failures for one in sums)
+            packets = sum(one.packets_sent for one in sums), sum(one.packets_received for one in sums)
+            yield edge, min(fact[0] for fact in facts), max(fact[0] for fact in facts), (opened, *packets)
+
+    def identities(self, ids: npt.NDArray[np.int64]) -> EdgeColumns:
+        """See ``Store.identities``."""
+        if len(ids) > MAX_IDENTITIES:
+            raise UsageError(f"{len(ids)} identities are asked for at once, more than {MAX_IDENTITIES}")
+        with self._lock:
+            return EdgeColumns.of((number, self._edges[number]) for number in ids.tolist() if number in self._edges)
+
+    def keep_inventory(self, records: Records, *, cluster: str = "") -> None:
+        """See ``Store.keep_inventory``."""
+        rows = {row.key: row for row, _ in inventories.to_rows(records, cluster)}
+        with self._lock:
+            self._endpoints.update(rows)
+
+    def inventory(self, window: Window) -> dict[str, Records]:
+        """See ``Store.inventory``."""
+        with self._lock:
+            held = [row for _, row in sorted(self._endpoints.items()) if inventories.overlaps(row, window)]
+        return inventories.to_records((row.cluster, row.kind, row.document) for row in held)
+
+    def keep_syscalls(self, sets: Iterable[SyscallSet]) -> None:
+        """See ``Store.keep_syscalls``."""
+        rows = syscalls.to_rows(sets)
+        with self._lock:
+            for row in rows:
+                there = self._syscalls.get(row.key)
+                self._syscalls[row.key] = syscalls.merged(there, row) if there else row
+
+    def syscalls(self, window: Window) -> list[SyscallSet]:
+        """See ``Store.syscalls``."""
+        with self._lock:
+            rows = [row for _, row in sorted(self._syscalls.items())]
+        return syscalls.to_sets(
+            row for row in rows if row.first_seen < window.until_s and row.last_seen >= window.since_s
+        )
+
     def due(self, now_s: int) -> list[int]:
         """See ``Store.due``."""
         hours = {fact.bucket // SECONDS_PER_HOUR for fact in self._facts if not fact.gone}
@@ -335,6 +428,9 @@ class MemoryStore:
             self._observed = [seen for seen in self._observed if seen.hour >= hour]
             self._ledger = {(day, name) for day, name in self._ledger if day >= self._floor_day}
             self._audits.forget_before(self._floor_day)
+            end_s = hour * SECONDS_PER_HOUR
+            self._endpoints = {key: row for key, row in self._endpoints.items() if row.valid_to > end_s}
+            self._syscalls = {key: row for key, row in self._syscalls.items() if row.last_seen >= end_s}
             self._forget_nodes(min(hour // 24, int(self._clock()) // SECONDS_PER_DAY - 1))
 
     def _forget_nodes(self, first_day: int) -> None:

@@ -45,6 +45,18 @@ def open_store(
     return _open_sqlite(Path(path), options, read_only=read_only, bounds=bounds, clock=clock)
 
 
+def open_recording(path: Path, *, clock: Callable[[], float] = time.time) -> Store:
+    """The recording in a file, for reading only; the file is not changed.
+
+    Raises StoreError if there is no such file, StoreDamaged if it is no recording, cut short or changed since it was
+    taken, StoreNewer if a newer Fathom wrote it.
+    """
+    from fathom.store.sqlite import files, recording
+
+    files.check_engine()
+    return recording.open_recording(path, clock=clock)
+
+
 def _options(url: str, query: str) -> dict[str, str]:
     options = {"mode": "rw", "synchronous": "normal"}
     for name, values in parse_qs(query, keep_blank_values=True).items():
@@ -66,7 +78,7 @@ def _open_sqlite(
     files.check_engine()
     mode = options["mode"]
     if mode == "recording":
-        return engine.open_for_reading(files.Recording(path), clock=clock)
+        return open_recording(path, clock=clock)
     if read_only or mode == "ro":
         return engine.open_for_reading(files.Directory(path), clock=clock)
     return engine.open_directory(path, clock=clock, synchronous=options["synchronous"].upper(), **bounds)

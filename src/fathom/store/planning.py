@@ -40,11 +40,12 @@ def plan(
     gone: Collection[int],
     *,
     exact_times: bool = False,
+    exact: Collection[int] = (),
 ) -> Plan:
     """How to read ``window``: ``written`` and ``rolled`` map hours to the revision of their facts and their roll-up,
     ``gone`` are hours with a roll-up of facts that are gone.
 
-    ``exact_times``: roll-ups only where the facts are gone.
+    ``exact_times``: roll-ups only where the facts are gone; the same for the hours in ``exact`` alone.
     """
     facts: dict[int, list[int]] = {}
     hourly: dict[int, list[int]] = {}
@@ -56,7 +57,8 @@ def plan(
         if hour in gone and begins:
             hourly.setdefault(1, []).append(hour)
         if hour in written:
-            if whole and not exact_times and rolled.get(hour) == written[hour]:
+            rolled_up = rolled.get(hour) == written[hour]
+            if whole and rolled_up and not exact_times and hour not in exact:
                 hourly.setdefault(0, []).append(hour)
             else:
                 facts.setdefault(hour // HOURS_PER_DAY, []).append(hour)

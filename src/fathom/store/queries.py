@@ -86,6 +86,11 @@ def count_buckets(hours: Iterable[int]) -> str:
     return f"SELECT COUNT(*) FROM buckets WHERE hour IN {hours_in(hours)} AND {_INSIDE}"
 
 
+def buckets(hours: Iterable[int]) -> str:
+    """The buckets of the window in ``hours``."""
+    return f"SELECT bucket FROM buckets WHERE hour IN {hours_in(hours)} AND {_INSIDE}"
+
+
 MAKE_RANKS = "CREATE TEMP TABLE ranks(edge INTEGER PRIMARY KEY, traffic INTEGER NOT NULL)"
 FORGET_PICKED = "DELETE FROM picked"
 
@@ -200,3 +205,47 @@ HOUR_OBSERVED = (
 def hourly_observed(hours: Iterable[int]) -> str:
     """Stretches observed in ``hours``, from the roll-ups."""
     return f"SELECT node, start_ns, end_ns FROM hourly_observed WHERE hour IN {hours_in(hours)} AND gone = :gone"
+
+
+MAKE_CUTS = "CREATE TEMP TABLE cuts(edge INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(edge, at)) WITHOUT ROWID"
+CUT = "INSERT INTO cuts VALUES(?, ?)"
+_OPENED = "SUM(connections + failures), SUM(packets_sent), SUM(packets_received)"
+_CUT_EDGES = " AND edge IN (SELECT edge FROM cuts)"
+
+
+def _after(bucket: str) -> str:
+    """The last cut that is not after ``bucket``, 0 if there is none."""
+    return f"COALESCE((SELECT MAX(at) FROM cuts WHERE cuts.edge = counted.edge AND at <= {bucket}), 0)"
+
+
+def spans_of_facts(hours: Iterable[int], *, picked: bool, cut: bool) -> str:
+    """Rows of ``fathom.store.spans.CUT_SPAN`` from facts; with ``cut`` of the edges in ``cuts`` only."""
+    after = _after("bucket") if cut else "0"
+    return (
+        f"SELECT edge, {after} AS after, {after} AS end_after, {_OPENED}, MIN(bucket), MAX(bucket)"
+        f" FROM facts AS counted WHERE hour IN {hours_in(hours)} AND {_INSIDE}"
+        f"{_PICKED if picked else ''}{_CUT_EDGES if cut else ''}"
+        f" GROUP BY edge{', after' if cut else ''}"
+    )
+
+
+def spans_of_hourly(hours: Iterable[int], *, picked: bool, cut: bool) -> str:
+    """The same from roll-ups."""
+    after, end = (_after("first_bucket"), _after("last_bucket")) if cut else ("0", "0")
+    return (
+        f"SELECT edge, {after} AS after, {end} AS end_after, {_OPENED}, MIN(first_bucket), MAX(last_bucket)"
+        f" FROM hourly AS counted WHERE hour IN {hours_in(hours)} AND gone = :gone{_PICKED if picked else ''}"
+        f"{_CUT_EDGES if cut else ''} GROUP BY edge{', after, end_after' if cut else ''}"
+    )
+
+
+#: Versions of the inventory that held inside a window, and sets of system calls that were seen in it.
+INVENTORY = (
+    "SELECT cluster, kind, document FROM endpoints WHERE valid_from < :until AND valid_to > :since"
+    " ORDER BY cluster, kind, namespace, name, valid_from LIMIT :limit"
+)
+SYSCALLS = (
+    "SELECT * FROM syscalls WHERE first_seen < :until AND last_seen >= :since"
+    " ORDER BY cluster, node, namespace, kind, name, pod, container, image, executable, architecture, syscall"
+    " LIMIT :limit"
+)

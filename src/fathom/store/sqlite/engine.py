@@ -11,17 +11,21 @@ import logging
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
-from fathom.errors import FathomError, StoreBusy, StoreError
+from fathom.errors import FathomError, StoreBusy, StoreDamaged, StoreError
 from fathom.events.batches import Batch
-from fathom.events.edges import Edge
+from fathom.events.edges import Edge, EdgeColumns
 from fathom.policy.findings import Offender
-from fathom.store import filters, parts, schema
+from fathom.policy.inventory import Records
+from fathom.policy.seccomp import SyscallSet
+from fathom.store import filters, inventories, parts, schema, syscalls
 from fathom.store.audits import (
     MOST_OFFENDERS,
     MOST_WAITING,
@@ -49,6 +53,7 @@ from fathom.store.interface import (
     WorkloadRow,
 )
 from fathom.store.planning import HOURS_PER_DAY
+from fathom.store.spans import Cuts, Spans
 from fathom.store.sqlite import audits, damage, files
 from fathom.store.sqlite.dayfile import DayFile
 from fathom.store.sqlite.metafile import MetaFile
@@ -122,8 +127,12 @@ class SqliteStore:
                 f"{self._layout.meta} was written by an earlier Fathom",
                 do="start this Fathom's server on it once: that brings it to this version",
             )
-        with files.translated(self._layout.meta), contextlib.closing(files.connect(self._layout.meta, "ro")) as c:
-            self._read_only_id = str(c.execute("SELECT value FROM identity WHERE name = 'store_id'").fetchone()[0])
+        layout = self._layout
+        with files.translated(layout.meta), contextlib.closing(files.connect(layout.meta, layout.mode)) as c:
+            row = c.execute("SELECT value FROM identity WHERE name = 'store_id'").fetchone()
+            if row is None:
+                raise StoreDamaged("it does not say which store it is")
+            self._read_only_id = str(row[0])
 
     def _open_meta(self) -> None:
         path = self._layout.meta
@@ -299,6 +308,18 @@ class SqliteStore:
         """See ``AuditStore.audit_offenders``."""
         return self._asking(lambda view: view.audit_offenders(name))
 
+    def keep_inventory(self, records: Records, *, cluster: str = "") -> None:
+        """See ``Store.keep_inventory``."""
+        rows = inventories.to_rows(records, cluster)
+        with self._writing():
+            self._healing(lambda: self._writer().keep_inventory(rows))
+
+    def keep_syscalls(self, sets: Iterable[SyscallSet]) -> None:
+        """See ``Store.keep_syscalls``."""
+        rows = syscalls.to_rows(sets)
+        with self._writing():
+            self._healing(lambda: self._writer().keep_syscalls(rows))
+
     # Roll-ups and retention
 
     def due(self, now_s: int) -> list[int]:
@@ -418,6 +439,31 @@ class SqliteStore:
         meta = self._meta
         writable = meta is not None and not self._failing and files.writable(self._layout.meta.parent)
         return StoreHealth(writable, "sqlite", meta.edges if meta else 0, days, size, tuple(notes))
+
+    def extent(self) -> Window | None:
+        """See ``Store.extent``."""
+        return self._asking(View.extent)
+
+    def interval_s(self, window: Window) -> int:
+        """See ``Store.interval_s``."""
+        return self._asking(lambda view: view.interval_s(window))
+
+    def spans(self, query: EdgeQuery, cuts: Cuts | None = None) -> Spans:
+        """See ``Store.spans``."""
+        filters.check(query)
+        return self._asking(lambda view: view.spans(query, cuts))
+
+    def identities(self, ids: npt.NDArray[np.int64]) -> EdgeColumns:
+        """See ``Store.identities``."""
+        return self._asking(lambda view: view.identities(ids))
+
+    def inventory(self, window: Window) -> dict[str, Records]:
+        """See ``Store.inventory``."""
+        return self._asking(lambda view: view.inventory(window))
+
+    def syscalls(self, window: Window) -> list[SyscallSet]:
+        """See ``Store.syscalls``."""
+        return self._asking(lambda view: view.syscalls(window))
 
     # Locks, failures, damage
 

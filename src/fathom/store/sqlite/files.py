@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from fathom.errors import FathomError, StoreBusy, StoreDamaged, StoreError
 from fathom.store import schema
+from fathom.store.sqlite import foreign
 
 _EPOCH = dt.date(1970, 1, 1)
 _DAY_FILE = re.compile(r"facts-(\d{4}-\d\d-\d\d)\.db")
@@ -56,6 +57,7 @@ class Directory:
 
     root: Path
     single = False
+    mode = "ro"
 
     @property
     def meta(self) -> Path:
@@ -86,6 +88,7 @@ class Recording:
 
     path: Path
     single = True
+    mode = "recording"
 
     @property
     def meta(self) -> Path:
@@ -98,7 +101,7 @@ class Recording:
 
     def days(self) -> list[int]:
         """The days of which it holds facts, in order."""
-        with translated(self.path), contextlib.closing(connect(self.path, "ro")) as connection:
+        with translated(self.path), contextlib.closing(connect(self.path, self.mode)) as connection:
             return [int(row[0]) for row in connection.execute("SELECT DISTINCT hour / 24 FROM hours ORDER BY 1")]
 
     def all(self) -> list[Path]:
@@ -174,12 +177,15 @@ def make(path: Path, kinds: Sequence[schema.Kind], now_s: int) -> None:
 
 
 def connect(path: Path, mode: str, *, synchronous: str = "NORMAL") -> sqlite3.Connection:
-    """A connection, usable from any thread by one at a time; ``mode`` is ``ro`` or ``rw``.
+    """A connection, usable from any thread by one at a time; ``mode`` is ``ro``, ``rw`` or ``recording``, which is for
+    a file that others made: nothing is written, not even beside it, and no lock is taken.
 
     Raises StoreDamaged, touching nothing, if the file is empty or a database of something else; StoreNewer.
     """
     connection = _connect(path, mode)
     try:
+        if mode == "recording":
+            foreign.restrain(connection)
         schema.check(connection)
         _settle(connection, mode, synchronous)
     except BaseException:
@@ -221,8 +227,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _settle(connection: sqlite3.Connection, mode: str, synchronous: str) -> None:
     connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    if mode == "ro":
+    connection.execute(f"PRAGMA temp_store = {'FILE' if mode == 'recording' else 'MEMORY'}")
+    if mode != "rw":
         connection.execute(f"PRAGMA cache_size = -{_READ_CACHE_KIB}")
         return
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -233,7 +239,8 @@ def _settle(connection: sqlite3.Connection, mode: str, synchronous: str) -> None
 
 def uri(path: Path, mode: str) -> str:
     """The name under which SQLite opens ``path``."""
-    return f"file:{quote(str(path))}?mode={mode}"
+    how = "mode=ro&immutable=1" if mode == "recording" else f"mode={mode}"
+    return f"file:{quote(str(path))}?{how}"
 
 
 def check_engine(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:

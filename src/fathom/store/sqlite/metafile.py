@@ -21,12 +21,14 @@ from fathom.store.audits import MOST_OFFENDERS
 from fathom.store.columns import MERGED_ROW, names
 from fathom.store.filters import address_key
 from fathom.store.interface import SECONDS_PER_DAY, SECONDS_PER_HOUR
+from fathom.store.inventories import AddressRow, EndpointRow
 from fathom.store.known import Ids, KnownEdges
 from fathom.store.parts import Matrix
 from fathom.store.planning import HOURS_PER_DAY
 from fathom.store.sqlite.audits import AuditTables
 from fathom.store.sqlite.dayfile import add_losses
 from fathom.store.sqlite.files import connect, make, transaction, translated, uri
+from fathom.store.syscalls import SyscallRow
 
 _NS = 1_000_000_000
 _EDGE_COLUMNS = 17
@@ -76,6 +78,19 @@ class HourRows:
     facts: Iterable[Sequence[int]]
     losses: Iterable[Sequence[str | int]]
     observed: Iterable[Sequence[str | int]]
+
+
+def _marks(row: type[EndpointRow | AddressRow | SyscallRow]) -> str:
+    return ", ".join("?" * len(row._fields))
+
+
+_FORGET_ADDRESSES = (
+    "DELETE FROM endpoint_addresses WHERE (cluster, kind, namespace, name, valid_from) = (?, ?, ?, ?, ?)"
+)
+_ADD_SYSCALL = (
+    f"INSERT INTO syscalls VALUES({_marks(SyscallRow)}) ON CONFLICT DO UPDATE SET count = count + excluded.count,"
+    " first_seen = MIN(first_seen, excluded.first_seen), last_seen = MAX(last_seen, excluded.last_seen)"
+)
 
 
 class MetaFile:
@@ -182,6 +197,21 @@ class MetaFile:
                 add_losses(self._connection, "refused_losses", name.node, losses)
         return added
 
+    def keep_inventory(self, rows: Iterable[tuple[EndpointRow, list[AddressRow]]]) -> None:
+        """Keep versions of objects; the addresses of a version that was there go with it."""
+        rows = list(rows)
+        with translated(self.path), transaction(self._connection):
+            write = self._connection.executemany
+            write(_FORGET_ADDRESSES, [row.key for row, _ in rows])
+            write(f"INSERT OR REPLACE INTO endpoints VALUES({_marks(EndpointRow)})", [row for row, _ in rows])
+            held = [address for _, addresses in rows for address in addresses]
+            write(f"INSERT OR REPLACE INTO endpoint_addresses VALUES({_marks(AddressRow)})", held)
+
+    def keep_syscalls(self, rows: Iterable[SyscallRow]) -> None:
+        """Add system calls."""
+        with translated(self.path), transaction(self._connection):
+            self._connection.executemany(_ADD_SYSCALL, rows)
+
     def register(self, day: int) -> None:
         """The file of ``day`` exists from now on."""
         with translated(self.path), transaction(self._connection):
@@ -250,6 +280,9 @@ class MetaFile:
                 for table in ("hourly", "hourly_losses", "hourly_observed", "rolled", "refused_losses"):
                     ask(f"DELETE FROM {table} WHERE hour < ?", (first_hour,))
                 ask("DELETE FROM refused WHERE at < ?", (first_hour * SECONDS_PER_HOUR,))
+                for table in ("endpoints", "endpoint_addresses"):
+                    ask(f"DELETE FROM {table} WHERE valid_to <= ?", (first_hour * SECONDS_PER_HOUR,))
+                ask("DELETE FROM syscalls WHERE last_seen < ?", (first_hour * SECONDS_PER_HOUR,))
                 ask("DELETE FROM edges WHERE last_day < ?", (first_day,))
                 ask("DELETE FROM orphans WHERE last_day < ?", (first_day,))
             self._connection.execute("PRAGMA incremental_vacuum").fetchall()

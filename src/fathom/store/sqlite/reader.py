@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from fathom.errors import UsageError
-from fathom.events.edges import Edge, Workload
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from fathom.errors import StoreDamaged, UsageError
+from fathom.events.edges import Edge, EdgeColumns, Workload
 from fathom.policy.findings import Offender
-from fathom.store import queries, schema
+from fathom.policy.inventory import Records
+from fathom.policy.seccomp import SyscallSet
+from fathom.store import inventories, queries, schema, syscalls
 from fathom.store.audits import AuditSets, AuditState, AuditWork, Waiting
 from fathom.store.columns import COUNTERS, add, to_sums
 from fathom.store.cursors import Key
 from fathom.store.filters import conditions
 from fathom.store.interface import (
+    MAX_IDENTITIES,
     MAX_POINTS,
     SECONDS_PER_HOUR,
     Coverage,
@@ -34,6 +42,7 @@ from fathom.store.interface import (
     WorkloadRow,
 )
 from fathom.store.planning import HOURS_PER_DAY, Plan, days_of, hours_of, plan
+from fathom.store.spans import CUT_SPAN, SPAN, Cuts, Spans, hours_within, merged, spans
 from fathom.store.sqlite import audits
 from fathom.store.sqlite.files import Layout, Vanished, connect, there, translated, uri
 from fathom.store.sqlite.metafile import HourRows, to_edge
@@ -45,6 +54,11 @@ _COUNTERS = len(COUNTERS)
 _GROUP = 5
 #: Steps (picked edges times buckets) up to which edges are looked up one by one.
 _FEW_STEPS = 50_000
+#: The edges of a list of ids, in its order.
+IDENTITIES = (
+    f"SELECT edges.id, {', '.join('edges.' + name for name in queries.EDGE)}"
+    " FROM json_each(?) AS wanted CROSS JOIN edges ON edges.id = wanted.value"
+)
 _RETIRED = "SELECT value FROM identity WHERE name = 'retired'"
 
 
@@ -59,7 +73,7 @@ class View:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         with translated(layout.meta):
-            self._connection = connect(layout.meta, "ro")
+            self._connection = connect(layout.meta, layout.mode)
         self._retired = self._ask(_RETIRED)
 
     def check_unmoved(self) -> None:
@@ -97,7 +111,7 @@ class View:
         """One day for each file with facts."""
         return self._layout.days()[: 1 if self._layout.single else None]
 
-    def _plan(self, window: Window, *, exact_times: bool = False) -> Plan:
+    def _plan(self, window: Window, *, exact_times: bool = False, exact: Collection[int] = ()) -> Plan:
         hours = hours_of(window)
         written: dict[int, int] = {}
         for day in self._days(window):
@@ -111,7 +125,9 @@ class View:
             "SELECT hour, gone, revision FROM rolled WHERE hour >= ? AND hour < ?", (hours.start, hours.stop)
         )
         there = {hour: revision for hour, gone, revision in rolled if not gone}
-        return plan(window, written, there, {hour for hour, gone, _ in rolled if gone}, exact_times=exact_times)
+        return plan(
+            window, written, there, {hour for hour, gone, _ in rolled if gone}, exact_times=exact_times, exact=exact
+        )
 
     def _pick(self, query: EdgeQuery) -> int | None:
         """Fill ``picked`` with the edges that ``query`` selects, and say how many; None if it selects all."""
@@ -176,6 +192,75 @@ class View:
             for row in found[: query.limit]
         ]
         return rows, _workload_key(rows[-1]) if len(found) > query.limit else None
+
+    def spans(self, query: EdgeQuery, cuts: Cuts | None) -> Spans:
+        """What was counted on edges, cut at ``cuts`` if there are any."""
+        hours_cut = set() if cuts is None else hours_within(cuts[:, 1].tolist())
+        plan = self._plan(query.window, exact=hours_cut)
+        picked = self._pick(query)
+        if picked == 0:
+            return np.zeros(0, SPAN)
+        if cuts is not None:
+            self._ask(queries.MAKE_CUTS)
+            with translated(self._layout.meta):
+                self._connection.executemany(queries.CUT, cuts.tolist())
+        how = {"picked": picked is not None, "cut": cuts is not None}
+        bounds = {"since": query.window.since_s, "until": query.window.until_s}
+        found = np.zeros(0, CUT_SPAN)
+        for day, hours in plan.facts.items():
+            with self._day(day) as connection:
+                rows = connection.execute(queries.spans_of_facts(hours, **how), bounds)
+                found = merged((found, np.fromiter(rows, CUT_SPAN)))
+        for gone, hours in plan.hourly.items():
+            with translated(self._layout.meta):
+                rows = self._connection.execute(queries.spans_of_hourly(hours, **how), {"gone": gone})
+                found = merged((found, np.fromiter(rows, CUT_SPAN)))
+        return spans(found)
+
+    def identities(self, ids: npt.NDArray[np.int64]) -> EdgeColumns:
+        """Those of ``ids`` that are known."""
+        if len(ids) > MAX_IDENTITIES:
+            raise UsageError(f"{len(ids)} identities are asked for at once, more than {MAX_IDENTITIES}")
+        rows = self._ask(IDENTITIES, (msgspec.json.encode(ids.tolist()).decode(),))
+        if not rows:
+            return EdgeColumns()
+        columns = list(zip(*rows, strict=True))
+        return EdgeColumns(columns[0], list(zip(*columns[1:8], strict=True)), *columns[8:])
+
+    def interval_s(self, window: Window) -> int:
+        """The greatest common divisor of the buckets inside the window."""
+        found = 0
+        for day, hours in self._plan(window, exact_times=True).facts.items():
+            with self._day(day) as connection:
+                bounds = {"since": window.since_s, "until": window.until_s}
+                found = math.gcd(found, *(row[0] for row in connection.execute(queries.buckets(hours), bounds)))
+        return found
+
+    def extent(self) -> Window | None:
+        """The hours of which something is there."""
+        rows = [(hour, hour) for (hour,) in self._ask("SELECT hour FROM rolled")]
+        for day in self._files():
+            with self._day(day) as connection:
+                rows += connection.execute("SELECT MIN(hour), MAX(hour) FROM hours HAVING COUNT(*) > 0")
+        if not rows:
+            return None
+        first, last = min(row[0] for row in rows), max(row[1] for row in rows)
+        return Window(first * SECONDS_PER_HOUR, (last + 1) * SECONDS_PER_HOUR)
+
+    def inventory(self, window: Window) -> dict[str, Records]:
+        """Versions of objects that held inside the window."""
+        bounds = {"since": window.since_s, "until": window.until_s, "limit": inventories.MOST_RECORDS + 1}
+        with translated(self._layout.meta):
+            return inventories.to_records(self._connection.execute(queries.INVENTORY, bounds))
+
+    def syscalls(self, window: Window) -> list[SyscallSet]:
+        """System calls seen inside the window."""
+        bounds = {"since": window.since_s, "until": window.until_s, "limit": syscalls.MOST_ROWS + 1}
+        with translated(self._layout.meta):
+            rows = self._connection.execute(queries.SYSCALLS, bounds).fetchall()
+            if len(rows) > syscalls.MOST_ROWS:
+                raise StoreDamaged(f"more than {syscalls.MOST_ROWS} system calls are kept")
+        return syscalls.to_sets(syscalls.SyscallRow(*row) for row in rows)
 
     def edge(self, edge_id: int) -> Edge | None:
         """The edge of an id."""

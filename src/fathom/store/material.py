@@ -1,0 +1,180 @@
+"""A store, or a recording, as the material of questions about policy: who existed, what was seen, what was not.
+
+Flows are as fine as the answer needs: an edge is one flow, but where one of its ends changed inside the window (labels,
+the holder of an address, the backends of a service) it is one flow for each stretch between two changes. A fact is
+known to the length of its interval; the interval in which a change falls is a flow of its own, which may be of either
+side of the change. It refuses to mix the objects of several clusters.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from fathom.errors import StoreDamaged, UsageError
+from fathom.events.edges import EdgeColumns
+from fathom.policy.changes import changes
+from fathom.policy.coverage import Gap, Loss
+from fathom.policy.flows import FLOW, OBSERVED, EdgeTable, Flows
+from fathom.policy.inventory import Inventory, Records
+from fathom.policy.material import Material
+from fathom.store.interface import EdgeQuery, Store, Window
+from fathom.store.inventories import joined
+from fathom.store.spans import Spans
+
+#: Flows that one material holds at most.
+MOST_FLOWS = 4_000_000
+#: The longest interval that agents are told to use; what cannot be told from the facts is taken to be this long.
+LONGEST_INTERVAL_S = 60
+_PART = 20_000
+_TCP = 6
+_DROPPED = OBSERVED.index("dropped")
+_INTO = {"ingress": 1, "egress": 0}
+
+
+def material(
+    store: Store,
+    window: Window | None = None,
+    *,
+    workload: str = "",
+    node: str = "",
+    cluster: str = "",
+    manifests: Records | None = None,
+) -> Material:
+    """All that ``store`` knows of ``window`` (None: of all its time), of the edges of ``workload`` and ``node``.
+
+    ``manifests``: objects that are added where the store's inventory holds no version of them. ``cluster`` chooses one
+    where there are several.
+
+    Raises UsageError if the window is empty, several clusters are there and none is chosen, or there are more than
+    ``MOST_FLOWS`` flows; and what the store raises.
+    """
+    asked = window or whole(store)
+    if asked.since_s >= asked.until_s and window is not None:
+        raise UsageError("the window is empty", do="give a since that is before until")
+    query = EdgeQuery(asked, workload=workload, node=node)
+    spans = store.spans(query)
+    _check(len(spans))
+    table = _Edges(store, spans, cluster)
+    records = _records(store.inventory(asked), table.clusters, cluster)
+    inventory = Inventory(joined(records, manifests) if manifests else records)
+    coverage = store.coverage(asked)
+    return Material(
+        inventory,
+        _cut(store, query, table.flows(spans), table, inventory),
+        (asked.since_s, asked.until_s),
+        tuple(item.node for item in store.nodes() if item.first_seen < asked.until_s),
+        tuple(Gap(item.node, item.start_s, item.end_s) for item in coverage.gaps),
+        tuple(Loss(m.hop, m.probe, m.reason, m.node, m.count, m.packets) for m in store.losses(asked)),
+    )
+
+
+def whole(store: Store) -> Window:
+    """All of a store's time: its hours, cut to what its nodes told; empty if there is nothing."""
+    extent = store.extent() or Window(0, 0)
+    nodes = store.nodes()
+    if not nodes:
+        return extent
+    since = max(extent.since_s, min(item.first_seen for item in nodes))
+    until = min(extent.until_s, max(item.last_seen for item in nodes) + 1)
+    return Window(since, until) if since < until else extent
+
+
+class _Edges:
+    """The identities of edges as rows of FLOW, sorted by id: what they were, without when and how often."""
+
+    def __init__(self, store: Store, spans: Spans, cluster: str) -> None:
+        self._table = EdgeTable()
+        self.clusters: set[str] = set()
+        rows, into = [np.zeros(0, FLOW)], [np.zeros(0, "i1")]
+        ids = spans["edge"][np.flatnonzero(np.diff(spans["edge"], prepend=0))]
+        for first in range(0, len(ids), _PART):
+            edges = store.identities(ids[first : first + _PART])
+            here = [who[0] for who in edges.workloads]
+            self.clusters.update(here)
+            made = self._rows_of(edges)
+            chosen = np.array([not cluster or name in ("", cluster) for name in here], bool)
+            rows.append(made[chosen])
+            into.append(np.array([_INTO.get(word, -1) for word in edges.directions], "i1")[chosen])
+        self._rows, self._into = np.concatenate(rows), np.concatenate(into)
+
+    def _rows_of(self, edges: EdgeColumns) -> npt.NDArray[np.void]:
+        try:
+            return self._table.rows(edges)
+        except ValueError as error:
+            raise StoreDamaged(f"the edges of this store make no sense: {error}") from error
+
+    def flows(self, spans: Spans) -> Flows:
+        """One flow for each span of an edge that is known."""
+        at = np.searchsorted(self._rows["edge"], spans["edge"])
+        at[at == len(self._rows)] = 0
+        known = self._rows["edge"][at] == spans["edge"] if len(self._rows) else np.zeros(len(spans), bool)
+        spans, at = spans[known], at[known]
+        rows = self._rows[at]
+        rows["count"] = _counts(rows, spans, self._into[at])
+        rows["first"], rows["last"] = spans["first"], spans["last"]
+        return Flows(rows, self._table.strings)
+
+
+def _counts(rows: npt.NDArray[np.void], spans: Spans, into: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
+    """How often a flow was seen: connections; and where there are none, the packets of the side that opened it."""
+    sent = np.where(into == 1, 0, spans["packets_sent"])
+    received = np.where(into == 0, 0, spans["packets_received"])
+    packets = (rows["protocol"] != _TCP) | (rows["observed"] == _DROPPED)
+    found: npt.NDArray[np.int64] = spans["opened"] + np.where(packets, sent + received, 0)
+    return found
+
+
+def _cut(store: Store, query: EdgeQuery, flows: Flows, table: _Edges, inventory: Inventory) -> Flows:
+    """The flows with their last second, those whose ends changed divided as far as the facts can tell."""
+    interval = interval_s(store, query.window, flows)
+    flow, time = changes(flows, inventory, interval)
+    if not len(flow):
+        return _lasting(flows, interval)
+    edge = flows.rows["edge"][flow]
+    cuts = np.unique(np.stack([edge, time], axis=1), axis=0)
+    parts = table.flows(store.spans(query, cuts))
+    kept = flows.select(~np.isin(flows.rows["edge"], edge))
+    _check(len(kept) + len(parts))
+    rows = np.concatenate([kept.rows, parts.rows])
+    order = np.lexsort((rows["first"], rows["edge"]))
+    return _lasting(Flows(rows[order], flows.strings), interval)
+
+
+def interval_s(store: Store, window: Window, flows: Flows) -> int:
+    """The length of the facts' intervals in seconds, at most ``LONGEST_INTERVAL_S``."""
+    times = np.concatenate([flows.rows["first"], flows.rows["last"]])
+    common = math.gcd(store.interval_s(window), int(np.gcd.reduce(times)) if len(times) else 0)
+    return min(common, LONGEST_INTERVAL_S) if common else LONGEST_INTERVAL_S
+
+
+def _lasting(flows: Flows, interval: int) -> Flows:
+    """The flows with ``last`` at the last second of the interval whose start it is."""
+    rows = flows.rows.copy()
+    rows["last"] += np.where(rows["last"] > 0, interval - 1, 0)
+    return Flows(rows, flows.strings)
+
+
+def _records(by_cluster: dict[str, Records], clusters: set[str], cluster: str) -> Records:
+    """The inventory of the one cluster. Raises UsageError if there are several and none was chosen."""
+    named = sorted((by_cluster.keys() | clusters) - {""})
+    if cluster and named and cluster not in named:
+        raise UsageError(f"nothing is recorded of cluster {cluster!r}", do=f"choose one of: {', '.join(named[:20])}")
+    if not cluster and len(named) > 1:
+        raise UsageError(
+            f"{len(named)} clusters are recorded: {', '.join(named[:20])}",
+            affects="pods of different clusters can have equal names and addresses",
+            do="choose one cluster",
+        )
+    wanted = cluster or (named[0] if named else "")
+    return joined(by_cluster.get(wanted, Records()), by_cluster.get("", Records()) if wanted else Records())
+
+
+def _check(count: int) -> None:
+    if count > MOST_FLOWS:
+        raise UsageError(
+            f"there are {count} flows in this window, more than {MOST_FLOWS}",
+            do="ask for a shorter window, one workload or one node",
+        )
