@@ -26,5 +26,6 @@ LINES = {
 def command() -> None:
     """Prove network policies on recorded traffic: generate, evaluate, replay, diff, explain.
 
-    All works on files, with no server and no cluster: --manifests with --flows. Without these the server is asked.
+    All works on files, with no server and no cluster: a --recording, or --manifests with --flows. Without these the
+    server is asked.
     """

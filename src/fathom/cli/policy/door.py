@@ -8,15 +8,15 @@ from typing import Any, cast
 import click
 from click.core import ParameterSource
 
-from fathom.cli.policy.inputs import read_material
+from fathom.cli.policy.inputs import Files, read_material
 from fathom.cli.policy.local import Local
 from fathom.cli.policy.remote import About, Remote
 from fathom.errors import UsageError
 from fathom.policy.options import Options
 
-#: Options of files; of a server alone; of how to read what the API leaves open.
-_FILES = ("manifests", "flows")
-_SERVER = ("server", "token_file", "since", "until", "node", "cluster")
+#: Options that a server alone understands; that a recording understands too; of how to read what the API leaves open.
+_SERVER = ("server", "token_file")
+_RECORDED = ("since", "until", "node", "cluster")
 _READING = ("block_pods", "host_network", "icmp", "dnat", "established")
 
 
@@ -25,13 +25,30 @@ def open_door(given: Mapping[str, Any]) -> Local | Remote:
 
     Raises UsageError if options exclude one another, or an input cannot be read.
     """
+    _one_input()
     reading = Options(**{name: given[name] for name in _READING if name in given})
-    if not any(given[name] for name in _FILES):
+    files = Files(**{name: given[name] for name in Files.__annotations__})
+    if not (files.manifests or files.flows or files.recording):
         about = {name: given[name] for name in About.__annotations__ if given[name] is not None}
         return Remote(given["server"], given["token_file"], cast(About, about), reading)
+    _exclusive(_SERVER, "a server, and files were named")
+    if not files.recording:
+        _exclusive(_RECORDED, "a server or a recording, and other files were named")
+    return Local(read_material(files), reading)
+
+
+def _one_input() -> None:
+    """Raises UsageError if standard input is named more than once: it can be read only once."""
+    values = click.get_current_context().params.values()
+    named = [item for value in values for item in (value if isinstance(value, tuple) else (value,)) if item == "-"]
+    if len(named) > 1:
+        raise UsageError(f"standard input (-) is named {len(named)} times", do="put all but one into files")
+
+
+def _exclusive(names: tuple[str, ...], what: str) -> None:
+    """Raises UsageError if one of the options ``names`` was typed."""
     context = click.get_current_context()
-    for name in _SERVER:
+    for name in names:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             spelled = "--" + name.replace("_", "-")
-            raise UsageError(f"{spelled} is about a server, and files were named", do="give one or the other")
-    return Local(read_material(given["manifests"], given["flows"], given["workload"]), reading)
+            raise UsageError(f"{spelled} is about {what}", do="give one or the other")

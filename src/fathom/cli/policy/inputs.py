@@ -1,4 +1,4 @@
-"""What the commands of ``fathom policy`` stand on: policies and manifests from files, flows from JSON lines.
+"""What the commands of ``fathom policy`` stand on: policies, manifests, flows of JSON lines, recordings.
 
 Everything that is wrong with an input is told, with its place; what was refused ends the command.
 """
@@ -6,16 +6,23 @@ Everything that is wrong with an input is told, with its place; what was refused
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fathom.cli.files import MOST_TOGETHER, read_text, read_texts
 from fathom.cli.policy.problems import tell
+from fathom.cli.units import seconds_of
 from fathom.errors import UsageError
 from fathom.policy import manifests, policysets
 from fathom.policy.flows import Flows, from_dicts, read_lines
 from fathom.policy.inventory import Inventory
 from fathom.policy.material import Material, about
 from fathom.policy.model import PolicySet
+
+if TYPE_CHECKING:
+    from fathom.store.interface import Window
 
 
 @dataclass(frozen=True)
@@ -50,19 +57,69 @@ def read_policies(paths: Sequence[str], *, option: str = "--policies", empty: bo
     return Policies(found, texts)
 
 
-def read_material(manifest_paths: Sequence[str], flows: str | None, workload: str | None) -> Material:
-    """The inventory of manifests with flows, or none; only those of ``workload`` where it is given.
+@dataclass(frozen=True)
+class Files:
+    """The files that an answer stands on, and which part of them counts; None where it was not given."""
 
-    Raises UsageError if a document or a line is refused, or there is nothing that the policies could be about.
+    manifests: Sequence[str] = ()
+    flows: str | None = None
+    recording: str | None = None
+    since: str | None = None
+    until: str | None = None
+    workload: str | None = None
+    node: str | None = None
+    cluster: str | None = None
+
+
+def read_material(files: Files) -> Material:
+    """The inventory of manifests or of a recording, and its flows or those of a file.
+
+    Objects of ``manifests`` that a recording does not know are added to it. Raises UsageError if a document or a line
+    is refused, or there is nothing that the policies could be about; StoreError if the recording cannot be used.
     """
-    if not manifest_paths:
+    if files.recording is not None:
+        return _recorded(files, files.recording)
+    if not files.manifests:
         raise UsageError(
             "no inventory: flows name pods, and nothing says who they are",
-            do="name manifests by --manifests (kubectl get ns,nodes,pods,deploy,sts,ds,svc,endpointslices -A -o yaml)",
+            do="name a recording by --recording, or manifests by --manifests"
+            " (kubectl get ns,nodes,pods,deploy,sts,ds,svc,endpointslices -A -o yaml)",
         )
-    inventory = _inventory(manifest_paths)
-    material = Material(inventory, from_dicts([]) if flows is None else _flows(flows))
-    return material if workload is None else about(material, workload)
+    material = Material(_inventory(files.manifests), from_dicts([]) if files.flows is None else _flows(files.flows))
+    return material if files.workload is None else about(material, files.workload)
+
+
+def _recorded(files: Files, file: str) -> Material:
+    from fathom.store.material import material, whole
+    from fathom.store.opening import open_recording
+
+    added = _inventory(files.manifests).records if files.manifests else None
+    store = open_recording(Path(file))
+    try:
+        window = _window(whole(store), files.since, files.until)
+        about_ = {"workload": files.workload, "node": files.node, "cluster": files.cluster}
+        given = {name: text for name, text in about_.items() if text is not None}
+        found = material(store, window, manifests=added, **given)
+    finally:
+        store.close()
+    if files.flows is None:
+        return found
+    return replace(found, flows=_flows(files.flows), window=(0, 0), nodes=(), gaps=(), losses=())
+
+
+def _window(whole: Window, since: str | None, until: str | None) -> Window:
+    """The part of a recording's time that was asked for: a duration counts back from its end."""
+    return Window(
+        whole.since_s if since is None else _second(since, whole.until_s),
+        whole.until_s if until is None else _second(until, whole.until_s),
+    )
+
+
+def _second(text: str, end: int) -> int:
+    try:
+        return int(datetime.fromisoformat(text).timestamp())
+    except ValueError:
+        return end - int(seconds_of(text))
 
 
 def _inventory(paths: Sequence[str]) -> Inventory:

@@ -86,5 +86,7 @@ class Local:
     def _seen(self) -> Material:
         """The material, which must have flows. Raises UsageError if it has none."""
         if not len(self.material.flows):
-            raise UsageError("no flows: this question is about traffic", do="name a file of flows by --flows")
+            raise UsageError(
+                "no flows: this question is about traffic", do="name a recording by --recording, or flows by --flows"
+            )
         return self.material

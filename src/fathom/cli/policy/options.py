@@ -26,23 +26,32 @@ def policies_option(function: F) -> F:
 
 
 def source_options(function: F) -> F:
-    """Where the inventory and the flows come from: files, or a server."""
+    """Where the inventory and the flows come from: a recording, files, or a server."""
     for option in (
         server_options,
-        click.option("--cluster", metavar="NAME", help="Only this cluster (server)."),
-        click.option("--node", metavar="NAME", help="Only what this node saw (server)."),
-        click.option("--until", type=Moment(), metavar="TIME", help="End of the window (server).  [default: now]"),
+        click.option("--cluster", metavar="NAME", help="Only this cluster (server, recording)."),
+        click.option("--node", metavar="NAME", help="Only what this node saw (server, recording)."),
+        click.option(
+            "--until", type=Moment(), metavar="TIME", help="End of the window (server, recording).  [default: its end]"
+        ),
         click.option(
             "--since",
             type=Moment(),
             metavar="TIME",
-            help="Start of the window (server): a duration ago (5m) or RFC 3339.  [default: 24h]",
+            help="Start of the window (server, recording): RFC 3339, or a duration before now, or before the end of the"
+            " recording.  [default: 24h before now; all of the recording]",
         ),
         click.option(
             "--workload", metavar="NAME", help="Only flows of this workload: name, kind/name or namespace/kind/name."
         ),
         click.option("--flows", type=_PATH, metavar="FILE", help="JSON lines of flows, - for standard input."),
         paths_option("--manifests", help="File or directory of Kubernetes manifests: the inventory. Repeatable."),
+        click.option(
+            "--recording",
+            type=click.Path(),
+            metavar="FILE",
+            help="A recording: inventory, flows, coverage and losses in one file.",
+        ),
     ):
         function = option(function)
     return function
