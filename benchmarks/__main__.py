@@ -20,6 +20,7 @@ MODULES = (
     "metrics_render",
     "store_ingest",
     "start_up",
+    "policy_pipeline",
 )
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = """# Benchmarks

@@ -1,18 +1,23 @@
-"""From the options of a command to where its questions go: to files, or to a server."""
+"""From the options of a command to where its questions go: to files, or to a server.
+
+A client of servers is imported only where one is asked: files are answered within a second of the process's start.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from click.core import ParameterSource
 
 from fathom.cli.policy.inputs import Files, read_material
 from fathom.cli.policy.local import Local
-from fathom.cli.policy.remote import About, Remote
 from fathom.errors import UsageError
 from fathom.policy.options import Options
+
+if TYPE_CHECKING:
+    from fathom.cli.policy.remote import Remote
 
 #: Options that a server alone understands; that a recording understands too; of how to read what the API leaves open.
 _SERVER = ("server", "token_file")
@@ -29,6 +34,8 @@ def open_door(given: Mapping[str, Any]) -> Local | Remote:
     reading = Options(**{name: given[name] for name in _READING if name in given})
     files = Files(**{name: given[name] for name in Files.__annotations__})
     if not (files.manifests or files.flows or files.recording):
+        from fathom.cli.policy.remote import About, Remote
+
         about = {name: given[name] for name in About.__annotations__ if given[name] is not None}
         return Remote(given["server"], given["token_file"], cast(About, about), reading)
     _exclusive(_SERVER, "a server, and files were named")
