@@ -154,7 +154,9 @@ def _write_evidence(file: Path, made: Generation, flows: Flows | None) -> None:
     def lines() -> Iterator[str]:
         for item in made.evidence:
             told = msgspec.to_builtins(item)
-            if flows is not None:
+            if flows is None:
+                del told["flows"]  # numbers of flows that only the server has
+            else:
                 told["flows"] = [flows.to_dict(number) for number in item.flows]
             yield msgspec.json.encode(told).decode()
         for group in made.left_out:
