@@ -1,13 +1,14 @@
 """Each policy of a set by itself: what it alone would allow and deny of the flows that it concerns.
 
-The set is compiled once. A policy by itself is the same program with all other policies taken out of the groups, so
-that what it costs depends on the pods that it selects, not on the size of the set.
+The set is compiled once, and all of its policies are evaluated in one pass: over pairs of a flow and a policy that
+concerns it, each going through a program of that one policy. So the cost grows with such pairs, not with the product
+of policies and flows.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,114 +17,162 @@ from numpy.typing import NDArray
 from fathom.policy.bits import Bools
 from fathom.policy.compile import Compiled, Group, Side, program
 from fathom.policy.endpoints import EGRESS, INGRESS
-from fathom.policy.evaluate import Verdicts, evaluate
+from fathom.policy.evaluate import Programs, Verdicts, evaluate
 from fathom.policy.index import HOST_POD, NODE, POD
 from fathom.policy.model import DIRECTIONS, Direction
 from fathom.policy.options import NOT_ORIENTED
 from fathom.policy.resolve import Resolved
 
+Ints = NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class Alone:
-    """Policy number ``policy`` by itself. ``flows`` are the numbers of the flows that it concerns, in order;
-    ``resolved`` and ``verdicts`` are of those, ``compiled`` of this policy."""
+    """Policies by themselves: pairs of a ``policy`` (number in the set) and a ``flow`` (number) that it concerns,
+    sorted by policy, then by flow; ``resolved`` and ``verdicts`` have one entry for each pair."""
 
-    policy: int
-    flows: NDArray[np.int64]
-    compiled: Compiled
+    policy: Ints
+    flow: Ints
     resolved: Resolved
     verdicts: Verdicts
 
+    def of(self, policy: int) -> slice:
+        """The pairs of one policy."""
+        first, last = np.searchsorted(self.policy, (policy, policy + 1)).tolist()
+        return slice(first, last)
 
-def alone(compiled: Compiled, resolved: Resolved, policies: Iterable[int]) -> Iterator[Alone]:
-    """The verdicts of each of ``policies`` (numbers in the set) that concerns some flow of ``resolved``.
+
+def alone(compiled: Compiled, resolved: Resolved, policies: Sequence[int]) -> Alone:
+    """The verdicts of each of ``policies`` (numbers in the set) by itself.
 
     A flow is concerned where the policy selects, or may select, its source for egress or its destination for ingress
     (where it is not known who opened: either end); for any other flow its verdict is ``allowed``.
     """
     compiled = compiled.current()
-    sides = {direction: _Groups(compiled, direction) for direction in DIRECTIONS}
-    selected = _selected(compiled, resolved)
-    start = np.searchsorted(resolved.rows["flow"], np.arange(resolved.count + 1))
-    for number in policies:
-        hosts = compiled.policies[number].hosts
-        concerned = [rows.of(sides[rows.direction].of_policy.get(number, ())) for rows in selected]
-        if hosts:
-            concerned.append(_of_nodes(resolved))
-        flows = np.unique(resolved.rows["flow"][np.concatenate(concerned)]).astype(np.int64)
-        if not len(flows):
-            continue
-        own = {direction: sides[direction].only(number) for direction in DIRECTIONS}
-        one = dataclasses.replace(compiled, sides=own, hosts=hosts)
-        part = _part(resolved, flows, start)
-        yield Alone(number, flows, one, part, evaluate(one, part))
+    sides = {direction: _Single(compiled, direction, policies) for direction in DIRECTIONS}
+    hosts = [number for number in policies if compiled.policies[number].hosts]
+    row, policy = _concerned(resolved, compiled, sides, hosts)
+    pairs = np.unique(np.stack([policy, resolved.rows["flow"][row]]), axis=1).astype(np.int64)
+    part, origin, pair = _part(resolved, pairs[1])
+    programs = _programs(compiled, resolved, sides, pairs[0][pair], origin)
+    one = dataclasses.replace(compiled, sides={way: side.side for way, side in sides.items()}, hosts=False)
+    verdicts = evaluate(one, part, programs)
+    if hosts:
+        verdicts = _joined(verdicts, evaluate(dataclasses.replace(one, hosts=True), part, programs), pairs[0], hosts)
+    return Alone(pairs[0], pairs[1], part, verdicts)
 
 
-class _Groups:
-    """The groups of one direction, and which of them hold which policy."""
+class _Single:
+    """Programs of single policies in one direction, and which of them the pods of each group of the set go through."""
 
-    def __init__(self, compiled: Compiled, direction: Direction) -> None:
-        self._policies, self._direction = compiled.policies, direction
-        self._side: Side = compiled.sides[direction]
-        self.of_policy: dict[int, list[int]] = {}
-        for number, group in enumerate(self._side.groups):
-            for member in group.members:
-                self.of_policy.setdefault(member.policy, []).append(number)
+    def __init__(self, compiled: Compiled, direction: Direction, policies: Sequence[int]) -> None:
+        self._groups = compiled.sides[direction].groups
+        wanted = set(policies)
+        numbers: dict[tuple[int, bool], int] = {}
+        made: list[Group] = []
+        members: list[tuple[int, int, int]] = []
+        for group, held in enumerate(self._groups):
+            for member in held.members:
+                if member.policy not in wanted:
+                    continue
+                key = (member.policy, member.sure)
+                if key not in numbers:
+                    numbers[key] = len(made)
+                    made.append(program(compiled.policies, direction, [member], compiled.sides[direction].rules))
+                members.append((group, member.policy, numbers[key]))
+        table = np.array(sorted(members), np.int64).reshape(-1, 3)
+        #: For each group of the set its policies and their programs, behind one another.
+        self.policy, self.program = table[:, 1], table[:, 2]
+        self.start = np.searchsorted(table[:, 0], np.arange(len(self._groups) + 1))
+        self.side: Side = dataclasses.replace(compiled.sides[direction], groups=tuple(made))
 
-    def only(self, policy: int) -> Side:
-        """The side with no other policy."""
-        numbers = self.of_policy.get(policy, [])
-        new = np.full(len(self._side.groups) + 1, -1, np.int32)
-        new[numbers] = np.arange(len(numbers))
-        groups = tuple(self._program(self._side.groups[number], policy) for number in numbers)
-        return dataclasses.replace(self._side, groups=groups, group_of=new[self._side.group_of])
-
-    def _program(self, group: Group, policy: int) -> Group:
-        members = [member for member in group.members if member.policy == policy]
-        return program(self._policies, self._direction, members, self._side.rules)
-
-
-class _Selected:
-    """Rows by the group of one of their ends."""
-
-    def __init__(self, compiled: Compiled, resolved: Resolved, direction: Direction, end: str, wanted: Bools) -> None:
-        side = compiled.sides[direction]
-        self.direction = direction
-        column = compiled.classes.profile_column[resolved.rows[end + "_profile"]]
-        pod = (resolved.rows[end + "_kind"] == POD) & ~resolved.rows["allow"]
-        groups = np.where(wanted & pod, side.group_of[column], -1)
-        self._order = np.argsort(groups, kind="stable")
-        self._start = np.searchsorted(groups[self._order], np.arange(len(side.groups) + 1))
-
-    def of(self, groups: Sequence[int]) -> NDArray[np.int64]:
-        """Rows whose end is in one of ``groups``."""
-        parts = [self._order[self._start[n] : self._start[n + 1]] for n in groups]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    def members(self, groups: NDArray[np.int32]) -> tuple[Ints, Ints]:
+        """(row, place in ``policy`` and ``program``) for each policy of each row's group (-1: none)."""
+        held = np.flatnonzero(groups >= 0)
+        first = self.start[groups[held]]
+        count = self.start[groups[held] + 1] - first
+        row = np.repeat(held, count)
+        offset = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+        return row, np.repeat(first, count) + offset
 
 
-def _selected(compiled: Compiled, resolved: Resolved) -> list[_Selected]:
-    """The subjects of either direction; and where it is not known who opened, either end as either."""
-    rows = resolved.rows
-    found = [
-        _Selected(compiled, resolved, "egress", "src", rows["sides"] & EGRESS > 0),
-        _Selected(compiled, resolved, "ingress", "dst", rows["sides"] & INGRESS > 0),
-    ]
-    lost = (rows["src_cause"] | rows["dst_cause"]) & NOT_ORIENTED > 0
-    if lost.any():
-        found += [_Selected(compiled, resolved, way, end, lost) for way in DIRECTIONS for end in ("src", "dst")]
+def _groups_at(compiled: Compiled, resolved: Resolved, direction: Direction, end: str) -> NDArray[np.int32]:
+    """The group of one end of each row in one direction; -1 where no policy selects it."""
+    column = compiled.classes.profile_column[resolved.rows[end + "_profile"]]
+    pod = (resolved.rows[end + "_kind"] == POD) & ~resolved.rows["allow"]
+    found: NDArray[np.int32] = np.where(pod, compiled.sides[direction].group_of[column], -1).astype(np.int32)
     return found
 
 
-def _of_nodes(resolved: Resolved) -> NDArray[np.int64]:
+def _looks(resolved: Resolved) -> list[tuple[Direction, str, Bools]]:
+    """Which end is looked at in which direction, and in which rows."""
+    rows = resolved.rows
+    lost = (rows["src_cause"] | rows["dst_cause"]) & NOT_ORIENTED > 0
+    found: list[tuple[Direction, str, Bools]] = [
+        ("egress", "src", (rows["sides"] & EGRESS > 0) | lost),
+        ("ingress", "dst", (rows["sides"] & INGRESS > 0) | lost),
+    ]
+    if lost.any():
+        found += [("egress", "dst", lost), ("ingress", "src", lost)]
+    return found
+
+
+def _concerned(
+    resolved: Resolved, compiled: Compiled, sides: dict[Direction, _Single], hosts: Sequence[int]
+) -> tuple[Ints, Ints]:
+    """(row, policy) wherever a policy concerns a row."""
+    found: list[tuple[Ints, Ints]] = []
+    for direction, end, wanted in _looks(resolved):
+        groups = np.where(wanted, _groups_at(compiled, resolved, direction, end), -1)
+        row, place = sides[direction].members(groups.astype(np.int32))
+        found.append((row, sides[direction].policy[place]))
+    for number in hosts:
+        row = _of_nodes(resolved)
+        found.append((row, np.full(len(row), number)))
+    return np.concatenate([row for row, _ in found]), np.concatenate([policy for _, policy in found])
+
+
+def _of_nodes(resolved: Resolved) -> Ints:
     """Rows with a node, or a pod on its network, at an end."""
     ends = [resolved.rows[end + "_kind"] for end in ("src", "dst")]
     return np.flatnonzero(np.logical_or.reduce([(kind == NODE) | (kind == HOST_POD) for kind in ends]))
 
 
-def _part(resolved: Resolved, flows: NDArray[np.int64], start: NDArray[np.int64]) -> Resolved:
-    """The rows of ``flows`` alone, numbered from 0; ``start`` is the first row of each flow."""
+def _part(resolved: Resolved, flows: Ints) -> tuple[Resolved, Ints, Ints]:
+    """The rows of ``flows`` (which may stand several times), numbered from 0; each row's origin, and its number."""
+    start = np.searchsorted(resolved.rows["flow"], np.arange(resolved.count + 1))
     count = start[flows + 1] - start[flows]
-    flow = np.repeat(np.arange(len(flows)), count)
-    rows = resolved.rows.select(start[flows][flow] + np.arange(len(flow)) - np.repeat(np.cumsum(count) - count, count))
-    rows["flow"][:] = flow
-    return dataclasses.replace(resolved, rows=rows, count=len(flows))
+    pair = np.repeat(np.arange(len(flows)), count)
+    origin = start[flows][pair] + np.arange(len(pair)) - np.repeat(np.cumsum(count) - count, count)
+    rows = resolved.rows.select(origin)
+    rows["flow"][:] = pair
+    return dataclasses.replace(resolved, rows=rows, count=len(flows)), origin, pair
+
+
+def _programs(
+    compiled: Compiled, resolved: Resolved, sides: dict[Direction, _Single], policy: Ints, origin: Ints
+) -> Programs:
+    """The program of each row of the pairs: that of its policy, where this selects the row's end."""
+    count = len(resolved.rows)
+    wanted = policy * count + origin
+    groups: dict[Direction, NDArray[np.int32]] = {}
+    concerned = np.zeros(len(policy), bool)
+    for direction, end, _ in _looks(resolved):
+        single = sides[direction]
+        row, place = single.members(_groups_at(compiled, resolved, direction, end))
+        keys = single.policy[place] * count + row
+        order = np.argsort(keys)
+        at = np.minimum(np.searchsorted(keys[order], wanted), max(len(keys) - 1, 0))
+        hit = keys[order][at] == wanted if len(keys) else np.zeros(len(wanted), bool)
+        concerned |= hit
+        if (direction, end) in (("egress", "src"), ("ingress", "dst")):
+            found = single.program[place][order][at] if len(keys) else wanted
+            groups[direction] = np.where(hit, found, -1).astype(np.int32)
+    return Programs(groups, concerned)
+
+
+def _joined(plain: Verdicts, on_hosts: Verdicts, policy: Ints, hosts: Sequence[int]) -> Verdicts:
+    """The verdicts of policies about nodes in the place of those that leave nodes alone."""
+    mine = np.isin(policy, list(hosts))
+    names = (field.name for field in dataclasses.fields(Verdicts))
+    return Verdicts(*(np.where(mine, getattr(on_hosts, name), getattr(plain, name)) for name in names))

@@ -7,11 +7,13 @@ they would deny together with the set. What is unknown is never taken for allowe
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fathom.policy.alone import alone
+from fathom.policy.alone import Alone, alone
 from fathom.policy.bits import Bools
 from fathom.policy.compile import Compiled
 from fathom.policy.decide import Hit
@@ -19,8 +21,8 @@ from fathom.policy.evaluate import ALLOWED, UNDECIDED, VERDICTS, Verdicts, evalu
 from fathom.policy.findings import Count, Findings, Offender, Reason
 from fathom.policy.flows import OBSERVED, Flows
 from fathom.policy.model import PolicySet
-from fathom.policy.options import REASONS, Options
-from fathom.policy.replay import Group, group, told
+from fathom.policy.options import ASSUMPTIONS, REASONS, Options
+from fathom.policy.replay import Group, group, told, words
 from fathom.policy.resolve import Resolved
 
 #: A connection that is open already is judged as if it were opened now: it will be, after the next restart.
@@ -57,12 +59,23 @@ def audit(
     passed = np.isin(flows.rows["observed"], _PASSED)
     found = _Finding(known, room)
     verdicts = evaluate(compiled, resolved)
-    found.add("", compiled, (flows, resolved, verdicts), _new(verdicts, before, passed))
-    for one in alone(compiled, resolved, own):
-        new = passed[one.flows] & (one.verdicts.verdict != ALLOWED)
-        title = compiled.policies[one.policy].title
-        found.add(title, one.compiled, (flows.select(one.flows), one.resolved, one.verdicts), new)
-    return Findings(tuple(found.counts), tuple(found.reasons), tuple(found.offenders))
+    new = _new(verdicts, before, passed)
+    found.count("", flows, verdicts, new)
+    groups = found.sorted("", group(flows, resolved, verdicts.verdict, np.flatnonzero(new)))
+    explained = told(compiled, resolved, verdicts, groups) if groups else []
+    found.offenders += [_offender("", item) for item in explained]
+    apart = alone(compiled, resolved, own)
+    new = passed[apart.flow] & (apart.verdicts.verdict != ALLOWED)
+    for number in own:
+        title, mine = compiled.policies[number].title, apart.of(number)
+        found.one(title, flows.select(apart.flow[mine]), _part(apart, mine), new[mine])
+    return Findings(tuple(found.counts), tuple(found.reasons), tuple(found.offenders + found.others))
+
+
+def _part(apart: Alone, mine: slice) -> tuple[Resolved, Verdicts]:
+    """What is about the pairs ``mine``."""
+    verdicts = Verdicts(*(getattr(apart.verdicts, field.name)[mine] for field in fields(Verdicts)))
+    return apart.resolved.part(mine.start, mine.stop), verdicts
 
 
 def _new(verdicts: Verdicts, before: Verdicts, passed: Bools) -> Bools:
@@ -75,24 +88,33 @@ def _new(verdicts: Verdicts, before: Verdicts, passed: Bools) -> Bools:
 
 
 class _Finding:
-    """Collects what is found."""
+    """Collects what is found. ``others`` are offenders that are not explained."""
 
     def __init__(self, known: Collection[Key], room: Mapping[str, int] | None) -> None:
         self.counts: list[Count] = []
         self.reasons: list[Reason] = []
         self.offenders: list[Offender] = []
+        self.others: list[Offender] = []
         self._known = known
         self._room = dict(room) if room is not None else None
 
-    def add(self, policy: str, compiled: Compiled, at: tuple[Flows, Resolved, Verdicts], new: Bools) -> None:
-        """Count and name what ``policy`` (``""``: the whole set) does; ``new`` says what counts against it."""
-        flows, resolved, verdicts = at
-        self._count(policy, flows, verdicts, new)
-        wanted = new if not policy else new & (verdicts.verdict != UNDECIDED)
-        groups = group(flows, resolved, verdicts.verdict, np.flatnonzero(wanted))
-        self._name(policy, compiled, resolved, verdicts, groups)
+    def one(self, policy: str, flows: Flows, at: tuple[Resolved, Verdicts], new: Bools) -> None:
+        """What one policy does by itself to the flows that it concerns. What it denies it denies alone: it is named,
+        and no other policy can be."""
+        resolved, verdicts = at
+        if not len(flows):
+            return
+        self.count(policy, flows, verdicts, new)
+        denied = np.flatnonzero(new & (verdicts.verdict != UNDECIDED))
+        if not len(denied):
+            return
+        for item in self.sorted(policy, group(flows, resolved, verdicts.verdict, denied)):
+            assumptions = words(ASSUMPTIONS, int(verdicts.assumptions[item.example]))
+            named = msgspec.structs.replace(item, policies=(policy,), assumptions=assumptions)
+            self.offenders.append(_offender(policy, named))
 
-    def _count(self, policy: str, flows: Flows, verdicts: Verdicts, new: Bools) -> None:
+    def count(self, policy: str, flows: Flows, verdicts: Verdicts, new: Bools) -> None:
+        """Count what ``policy`` (``""``: the whole set) does; ``new`` says what counts against it."""
         weights = flows.rows["count"]
         code = verdicts.verdict.astype(np.int64) * 2 + new
         for item in np.unique(code).tolist():
@@ -108,18 +130,16 @@ class _Finding:
             if chosen.any():
                 self.reasons.append(Reason(policy, text, int(chosen.sum()), int(weights[unknown][chosen].sum())))
 
-    def _name(
-        self, policy: str, compiled: Compiled, resolved: Resolved, verdicts: Verdicts, groups: Sequence[Group]
-    ) -> None:
-        fresh, others = list[Group](), list[Offender]()
+    def sorted(self, policy: str, groups: Sequence[Group]) -> list[Group]:
+        """Those that are to be explained; the rest goes to ``others``."""
+        fresh: list[Group] = []
         for item in groups:
             offender = _offender(policy, item)
             if offender.key in self._known or not self._has_room(offender.kind):
-                others.append(offender)
+                self.others.append(offender)
             else:
                 fresh.append(item)
-        explained = told(compiled, resolved, verdicts, fresh) if fresh else []
-        self.offenders += [*(_offender(policy, item) for item in explained), *others]
+        return fresh
 
     def _has_room(self, kind: str) -> bool:
         if self._room is None:

@@ -7,7 +7,7 @@ it matters. Source: the decision procedure of the API texts that the readers nam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -82,17 +82,35 @@ class RowOutcomes:
     groups: NDArray[np.int32]
 
 
-def evaluate(compiled: Compiled, resolved: Resolved) -> Verdicts:
-    """The verdict of every flow of ``resolved``."""
+@dataclass(frozen=True)
+class Programs:
+    """Which group's program each row goes through at each side (-1: none), in the place of the one of its pod; and
+    which rows of unknown orientation are ``concerned`` by it, whichever side opened."""
+
+    groups: dict[Direction, NDArray[np.int32]]
+    concerned: Bools
+
+
+def evaluate(compiled: Compiled, resolved: Resolved, programs: Programs | None = None) -> Verdicts:
+    """The verdict of every flow of ``resolved``; by other ``programs`` than the groups of its pods, where given."""
     compiled = compiled.current()
     ports = port_columns(compiled, resolved)
-    egress, ingress = (side_outcomes(compiled, resolved, direction, ports) for direction in DIRECTIONS[::-1])
-    return _combine(compiled, resolved, egress, ingress)
+    egress, ingress = (side_outcomes(compiled, resolved, way, ports, programs) for way in DIRECTIONS[::-1])
+    concerned = programs.concerned if programs else None
+    return _combine(compiled, resolved, egress, ingress, concerned)
 
 
-def side_outcomes(compiled: Compiled, resolved: Resolved, direction: Direction, ports: PortColumns) -> RowOutcomes:
+def side_outcomes(
+    compiled: Compiled,
+    resolved: Resolved,
+    direction: Direction,
+    ports: PortColumns,
+    programs: Programs | None = None,
+) -> RowOutcomes:
     """Outcomes of every row at one side, ``compiled`` being current."""
     bound = bind(compiled, resolved, direction, ports)
+    if programs:
+        bound = replace(bound, groups=programs.groups[direction])
     state = _State(compiled, resolved, direction, bound)
     wanted = EGRESS if direction == "egress" else INGRESS
     rows = resolved.rows
@@ -324,14 +342,16 @@ def _own_node(resolved: Resolved, direction: Direction) -> tuple[Bools, Bools]:
     return from_node & known & (rows["src_node"] == rows["dst_node"]), from_node & ~known
 
 
-def _combine(compiled: Compiled, resolved: Resolved, egress: RowOutcomes, ingress: RowOutcomes) -> Verdicts:
-    """Rows to flows: the union of outcomes, and a verdict."""
+def _combine(
+    compiled: Compiled, resolved: Resolved, egress: RowOutcomes, ingress: RowOutcomes, chosen: Bools | None
+) -> Verdicts:
+    """Rows to flows: the union of outcomes, and a verdict. ``chosen``: rows that are concerned, where that is given."""
     rows, count = resolved.rows, resolved.count
     out, into = egress.outcome.copy(), ingress.outcome.copy()
     lost = ((rows["src_cause"] | rows["dst_cause"]) & NOT_ORIENTED > 0) & ~rows["allow"]
     reasons = egress.reasons | ingress.reasons
     if lost.any():
-        concerned = lost & _concerned(compiled, resolved)
+        concerned = lost & (_concerned(compiled, resolved) if chosen is None else chosen)
         out[concerned] = into[concerned] = UNKNOWN
         reasons[lost] = np.where(concerned[lost], NOT_ORIENTED, 0)
     assumed = egress.assumed | ingress.assumed

@@ -12,6 +12,7 @@ from fathom.policy.findings import Count
 from fathom.policy.promote import Need, Tried, objections, promoted
 
 WEB = "NetworkPolicy shop/web"
+SEEN = Count(WEB, "allowed", False, 1, 1)
 PROVED = Tried(
     seconds=86_400,
     time=0.99,
@@ -31,17 +32,11 @@ def test_nothing_speaks_against_what_was_proved() -> None:
     ("change", "sentence"),
     [
         (
-            {
-                "counts": (
-                    Count("", "denied-ingress", True, 2, 7),
-                    Count("", "denied-both", True, 1, 1),
-                    Count(WEB, "allowed", False, 1, 1),
-                )
-            },
+            {"counts": (Count("", "denied-ingress", True, 2, 7), Count("", "denied-both", True, 1, 1), SEEN)},
             "3 flows (8 connections) that pass today would be denied",
         ),
         (
-            {"counts": (Count("", "unknown", True, 4, 7), Count(WEB, "allowed", False, 1, 1))},
+            {"counts": (Count("", "unknown", True, 4, 7), SEEN)},
             "4 flows that pass today could not be judged",
         ),
         ({"seconds": 3_600}, "it was audited for 1.0 h, less than 24.0 h"),
