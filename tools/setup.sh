@@ -84,6 +84,10 @@ if [[ ${1:-} == --packages ]]; then
     install_packages "$2"
     exit 0
 fi
+# Bytecode belongs to the owner too: by sudo nothing is compiled (fathom/__init__.py).
+compile_python() { as_owner env -u PYTHONDONTWRITEBYTECODE "$venv/bin/python" -m compileall -q src/fathom > /dev/null; }
+
 install_packages
 install_python
 build_product
+compile_python
