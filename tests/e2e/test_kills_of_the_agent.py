@@ -2,8 +2,8 @@
 
 How exact a stretch is: TCP events carry their own time, so what was made in the whole seconds of a stretch is what the
 store has in them, give or take the connections that were being made just as a second began or ended. What ``flow``
-counts is read at the end of an interval, a tick late at most, so UDP may be off by what was made in that tick at the
-start and at the end of a stretch.
+counts, and which accepted connections are open, is read at the end of an interval, a tick late at most, so these may be
+off by what was made in that tick at the start and at the end of a stretch.
 """
 
 from __future__ import annotations
@@ -79,10 +79,11 @@ def connected(made: Made, since: float, until_s: float) -> tuple[int, int]:
 
 
 def ended(made: Made, since: float, until_s: float) -> tuple[int, int]:
-    """Connections whose accepting end was closed within the stretch for certain, and those of which it may have."""
+    """Connections whose accepting end counts in the stretch for certain, and those that may: open ones are read when
+    an interval ended, a tick late at most, and count in it."""
     rows = [(began / 1e9, closed / 1e9) for began, _, closed, *_ in made.connections]
-    certain = sum(since <= began and closed < until_s - 0.05 for began, closed in rows)
-    return certain, sum(since - 0.05 < closed and began < until_s for began, closed in rows)
+    certain = sum(since + LATE_S <= began and closed < until_s - 0.05 for began, closed in rows)
+    return certain, sum(since - 0.05 < closed and began < until_s + LATE_S for began, closed in rows)
 
 
 def asked(made: Made, since: float, until_s: float) -> int:
