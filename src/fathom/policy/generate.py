@@ -31,6 +31,7 @@ from fathom.policy.labelling import workload_of
 from fathom.policy.model import Direction
 from fathom.policy.replay import Group, group
 from fathom.policy.resolve import Resolved, resolve
+from fathom.policy.scalars import Dumper
 from fathom.policy.subjects import Subject, Subjects
 
 #: Before the slash of every annotation.
@@ -307,7 +308,7 @@ def _time(epoch: int) -> str:
 
 
 def to_yaml(documents: Iterable[dict[str, Any]]) -> str:
-    """The documents as one YAML stream, keys in the order in which people write them; ends with a newline."""
-    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    parts = [yaml.dump(item, Dumper=dumper, sort_keys=False, width=1 << 16) for item in documents]
+    """The documents as one YAML stream that kubectl reads as it is meant, keys in the order in which people write them;
+    ends with a newline."""
+    parts = [yaml.dump(item, Dumper=Dumper, sort_keys=False, width=1 << 16) for item in documents]
     return "---\n".join(parts)
