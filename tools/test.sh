@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The tests that a person runs, in minutes. With --all also the slow ones, and the kernel tests on other kernels.
+# The tests that a person runs, in minutes. With --all also the slow ones, the kernel tests on other kernels, and those
+# on a Kubernetes cluster.
 #
 #   tools/test.sh [--all] [PYTEST ARGUMENT…]
 #
@@ -38,7 +39,7 @@ run() {
 # shellcheck disable=SC2317
 as_root() {
     local place=$scratch/root
-    sudo -n --preserve-env=FATHOM_REQUIRE,FATHOM_VM_CACHE,PATH env HOME="$place" PYTHONDONTWRITEBYTECODE=1 \
+    sudo -n --preserve-env=FATHOM_REQUIRE,FATHOM_VM_CACHE,FATHOM_KUBE_CACHE,PATH env HOME="$place" PYTHONDONTWRITEBYTECODE=1 \
         HYPOTHESIS_STORAGE_DIRECTORY="$place/hypothesis" TMPDIR="$place" \
         .venv/bin/python -m pytest -q -p no:cacheprovider --basetemp="$place/pytest" "$@"
 }
@@ -61,9 +62,13 @@ mapfile -t policy < <(with_tests policy)
 mapfile -t rooted < <(with_tests kernel e2e)
 if [[ $all ]]; then
     tools/setup.sh --packages tools/packages-guests.txt
-    export FATHOM_VM_CACHE=${FATHOM_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fathom-vm}
+    tools/setup.sh --packages tools/packages-kube.txt
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}
+    export FATHOM_VM_CACHE=${FATHOM_VM_CACHE:-$cache/fathom-vm} FATHOM_KUBE_CACHE=${FATHOM_KUBE_CACHE:-$cache/fathom-kube}
     tools/vm/fetch-kernels.sh
-    mapfile -t -O "${#rooted[@]}" rooted < <(with_tests vm)
+    tools/kube/build.sh kube agnhost coredns pause images netpol crds ||
+        echo "test: the cluster cannot be built here: tests/kube will skip" >&2
+    mapfile -t -O "${#rooted[@]}" rooted < <(with_tests vm kube)
 fi
 
 # The long properties of policy (a million triples) take longer than all the rest: FATHOM_TEST_POLICY=long runs them.
