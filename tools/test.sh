@@ -87,8 +87,11 @@ longer() {
     export FATHOM_VM_CACHE=${FATHOM_VM_CACHE:-$cache/fathom-vm} FATHOM_KUBE_CACHE=${FATHOM_KUBE_CACHE:-$cache/fathom-kube}
     for packages in tools/packages-*.txt; do tools/setup.sh --packages "$packages"; done
     tools/vm/fetch-kernels.sh
+    tools/kube/build.sh kube agnhost coredns pause images netpol crds ||
+        echo "test: the cluster cannot be built here: tests/kube will skip" >&2
     both slow "$@"
     part with_root tests/vm "$@"
+    part with_root tests/kube "$@"
 }
 
 if [[ ! $all || $# -gt 0 || $(cat .venv/.tested 2> /dev/null) != "$(tree)" ]]; then

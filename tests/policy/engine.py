@@ -62,6 +62,8 @@ def flows(items: list[Doc]) -> Flows:
             protocol_number(item["protocol"]),
             item["port"],
             name=item.get("name", ""),
+            src_address=item.get("src_address", ""),
+            dst_address=item.get("dst_address", ""),
             oriented=item.get("oriented", True),
             count=0 if item.get("established") else 1,
             first=item.get("first_seen", 0),

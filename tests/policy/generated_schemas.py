@@ -1,9 +1,16 @@
 """JSON schemas of the documents that are generated, strict: from the API reference of networking.k8s.io/v1 and from
-Cilium's description of its policy rules. A field that is not listed is an error."""
+Cilium's description of its policy rules. A field that is not listed is an error. What a schema cannot say (an end of a
+range below its begin) the reader of policies refuses."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import jsonschema
+
+from fathom.policy import policysets
+from fathom.policy.documents import Document
+from fathom.policy.problems import Place
 
 Schema = dict[str, Any]
 
@@ -110,3 +117,11 @@ CILIUM_POLICY = closed(
     ),
 )
 SCHEMAS = {"NetworkPolicy": NETWORK_POLICY, "CiliumNetworkPolicy": CILIUM_POLICY}
+VALIDATORS = {kind: jsonschema.Draft202012Validator(schema) for kind, schema in SCHEMAS.items()}
+
+
+def wrong(document: Any) -> list[str]:
+    """What is wrong with a document of a kind that is generated: by its schema, and by the reader."""
+    found = [f"{error.json_path}: {error.message}" for error in VALIDATORS[document["kind"]].iter_errors(document)]
+    problems = policysets.read([Document(Place("document"), document)]).problems
+    return found + [str(problem) for problem in problems if problem.severity != "warning"]

@@ -568,6 +568,8 @@ def make_flows(tape: Tape, cluster: list[Timed], most: int) -> list[Doc]:
             flow["established"] = True
         elif spice == 2 and flow["dst"] in OUTSIDE:
             flow["name"] = NAMES[number % len(NAMES)]
+        if number % 3 == 0 and flow["dst"][0].isdigit():
+            flow["dst_address"] = flow["dst"]  # as recorded edges have it
         flows.setdefault(repr(flow), flow)
     return list(flows.values())
 

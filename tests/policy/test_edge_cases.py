@@ -293,6 +293,15 @@ def test_case_22_a_service_is_its_backends_after_translation_and_that_is_told() 
     assert world(dnat="before").see(by_address, "a/db > 10.96.0.1 TCP/80") == "allowed"
 
 
+def test_case_22_the_address_that_was_asked_is_not_that_of_the_backends() -> None:
+    """As an agent records it: the peer is the service's address, and so is the address that the socket has."""
+    front = service("a/s", "10.96.0.1", [{"port": 80, "targetPort": 8080}], selector={"app": "web"})
+    world = World(namespace("a"), pod("a/web", "10.0.0.1"), pod("a/db", "10.0.0.2"), front)
+    to_pod, to_service = (egress(f"{{to: [{{ipBlock: {{cidr: {one}/32}}}}]}}") for one in ("10.0.0.1", "10.96.0.1"))
+    assert world.see(to_pod, "a/db > 10.96.0.1 TCP/80", dst_address="10.96.0.1") == "allowed"
+    assert world.see(to_service, "a/db > 10.96.0.1 TCP/80", dst_address="10.96.0.1") == "denied-egress"
+
+
 def test_case_22_a_service_without_known_backends_is_unknown() -> None:
     front = service("a/s", "10.96.0.1", [{"port": 80}], selector={"app": "no"})
     world = World(namespace("a"), pod("a/db", "10.0.0.2"), front)
@@ -406,6 +415,8 @@ def test_case_28_the_api_server_is_reached_by_the_addresses_of_its_endpoints() -
 
     assert world.see(out("203.0.113.5/32", 6443), "a/web > 10.96.0.1 TCP/443") == "allowed"
     assert world.see(out("10.96.0.1/32", 443), "a/web > 10.96.0.1 TCP/443") == "denied-egress"
+    spoken = {"dst_address": "10.96.0.1"}
+    assert world.see(out("203.0.113.5/32", 6443), "a/web > 10.96.0.1 TCP/443", **spoken) == "allowed"
 
 
 def test_case_29_one_policy_alone_and_the_union_differ_and_rules_name_themselves() -> None:

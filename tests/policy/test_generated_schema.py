@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 from generated_clusters import make
-from generated_schemas import SCHEMAS
+from generated_schemas import wrong
 
 from fathom.policy.generate import Choices, generate, to_yaml
 from fathom.policy.policysets import read_texts
@@ -26,12 +25,10 @@ def documents(form: Any) -> list[Any]:
 
 @pytest.mark.parametrize("form", ["networkpolicy", "cilium"])
 def test_every_document_has_the_form_that_the_api_asks_for(form: Any) -> None:
-    validators = {kind: jsonschema.Draft202012Validator(schema) for kind, schema in SCHEMAS.items()}
     made = documents(form)
     assert len(made) > 100
     for document in made:
-        wrong = [f"{error.json_path}: {error.message}" for error in validators[document["kind"]].iter_errors(document)]
-        assert not wrong, wrong
+        assert not wrong(document)
 
 
 @pytest.mark.parametrize("form", ["networkpolicy", "cilium"])
@@ -62,8 +59,7 @@ def _unknown(rule: Any) -> None:
 @pytest.mark.parametrize("mistake", [_no_peer, _both, _text, _unknown])
 def test_the_schema_refuses_mistakes(mistake: Any) -> None:
     document = next(d for d in documents("networkpolicy") if d["spec"].get("egress"))
-    jsonschema.validate(document, SCHEMAS["NetworkPolicy"])
-    wrong = copy.deepcopy(document)
-    mistake(wrong["spec"]["egress"][0])
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(wrong, SCHEMAS["NetworkPolicy"])
+    assert not wrong(document)
+    changed = copy.deepcopy(document)
+    mistake(changed["spec"]["egress"][0])
+    assert wrong(changed)

@@ -65,7 +65,9 @@ def document(value: Any, output: str) -> str:
     if output == "yaml":
         import yaml
 
-        text: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+        from fathom.policy.scalars import Dumper
+
+        text: str = yaml.dump(plain, Dumper=Dumper, sort_keys=False, allow_unicode=True)
         return text.rstrip("\n")
     return msgspec.json.format(msgspec.json.encode(plain), indent=2).decode()
 

@@ -1,13 +1,14 @@
 """Text to documents: YAML (several in one text) and JSON, Lists taken apart, within bounds.
 
-Why not ``yaml.safe_load``: it turns ``yes`` and dates into other types, keeps the last of two equal keys, and lets a
-few lines of aliases grow without bound. Here only null, true, false and numbers leave the type string (as in the
-Kubernetes decoder), equal keys are refused, and size, depth and growth by aliases are bounded.
+Why not ``yaml.safe_load``: it does not take unquoted scalars for what kubectl takes them for (``scalars``), keeps the
+last of two equal keys, and lets a few lines of aliases grow without bound. Here equal keys are refused, and size, depth
+and growth by aliases are bounded.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 import yaml
 
 from fathom.policy.problems import Place, Problem, Refused
+from fathom.policy.scalars import plain
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,6 @@ class Document:
 
 _MARKER = re.compile(r"^(?:---|\.\.\.)(?=\s|$)", re.MULTILINE)
 _INDENT = re.compile(r"^[ \t\-?:]+", re.MULTILINE)
-_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")
-_OTHER_INTEGER = re.compile(r"[-+]?(?:0x[0-9a-fA-F]+|0o?[0-7]+|0b[01]+)\Z")
-_FLOAT = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
-_NULLS = frozenset(("", "~", "null", "Null", "NULL"))
-_TRUE, _FALSE = frozenset(("true", "True", "TRUE")), frozenset(("false", "False", "FALSE"))
 _CORE = "tag:yaml.org,2002:"
 
 
@@ -220,14 +217,23 @@ class _Builder:
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise Refused(self.place, f"a field name must be a string (line {key_node.start_mark.line + 1})")
-            key = key_node.value
-            if key == "<<" and not key_node.style:
+            if key_node.value == "<<" and not key_node.style:
                 merged = {**self._merge(value_node, depth), **merged}
                 continue
+            key = self._key(key_node)
             if key in found:
                 raise Refused(self.place, f"field {key[:64]!r} stands twice (line {key_node.start_mark.line + 1})")
             found[key] = self.build(value_node, depth + 1)
         return {**merged, **found} if merged else found
+
+    def _key(self, node: Any) -> str:
+        """A field's name. What is no text unquoted becomes text, as kubectl makes it."""
+        found = self._scalar(node)
+        if isinstance(found, bool):
+            return str(found).lower()
+        if found is None or isinstance(found, float):
+            raise Refused(self.place, f"a field name must be a string (line {node.start_mark.line + 1})")
+        return str(found)
 
     def _merge(self, node: Any, depth: int) -> dict[str, Any]:
         value = self.build(node, depth + 1)
@@ -248,31 +254,10 @@ class _Builder:
                 raise Refused(self.place, f"the tag {tag[:64]!r} is not read")
         elif tag == "!" or node.style:
             return value
-        return plain(value)
-
-
-def plain(value: str) -> Any:
-    """What an unquoted YAML scalar means: null, true, false, a number, else the string itself."""
-    first = value[:1]
-    if first not in "+-.0123456789~nNtTfF":
-        return value
-    if value in _NULLS:
-        return None
-    if value in _TRUE:
-        return True
-    if value in _FALSE:
-        return False
-    if len(value) > 40:
-        return value
-    if _INTEGER.match(value):
-        return int(value)
-    if _OTHER_INTEGER.match(value):
-        sign, digits = (-1, value[1:]) if value[0] == "-" else (1, value.lstrip("+"))
-        radix = {"x": 16, "b": 2}.get(digits[1:2], 8)
-        return sign * int(digits[2:] if digits[1:2] in "xbo" else digits[1:], radix)
-    if _FLOAT.match(value):
-        return float(value)
-    return value
+        found = plain(value)
+        if isinstance(found, float) and not math.isfinite(found):
+            raise Refused(self.place, f"{value} is no number of JSON (line {node.start_mark.line + 1})")
+        return found
 
 
 def _unlist(data: Any, place: Place) -> Iterator[Document]:

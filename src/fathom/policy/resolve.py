@@ -339,7 +339,10 @@ def _too_late(flows: Flows, rows: Rows, src: _End, dst: _End) -> NDArray[np.bool
 
 
 def _pick_addresses(flows: Flows, rows: Rows, index: Index) -> None:
-    """The address that the flow itself names; and of a dual-stack pod, those of the flow's family."""
+    """The address that the flow itself names; and of a dual-stack pod, those of the flow's family.
+
+    A backend of a service keeps its own: what was asked then is the address before translation.
+    """
     for name in ("src", "dst"):
         given = flows.rows[name + "_address"]
         if not given.any():
@@ -348,6 +351,8 @@ def _pick_addresses(flows: Flows, rows: Rows, index: Index) -> None:
         for number in np.flatnonzero(np.bincount(given, minlength=len(spoken))).tolist():
             spoken[number] = index.address_set([flows.strings[number]])
         wanted = spoken[given[rows["flow"]]]
+        if name == "dst":
+            wanted[rows["assumed"] & DNAT > 0] = 0
         rows[name + "_addresses"][wanted > 0] = wanted[wanted > 0]
     sets = index.addresses
     for name, other in (("src", "dst"), ("dst", "src")):

@@ -8,8 +8,10 @@ import tracemalloc
 import pytest
 
 from fathom.policy import policysets
-from fathom.policy.documents import Limits, plain, read
+from fathom.policy.documents import Limits, read
+from fathom.policy.generate import to_yaml
 from fathom.policy.problems import Place
+from fathom.policy.scalars import plain
 
 
 def first(text: str) -> object:
@@ -24,8 +26,8 @@ def reason(text: str, limits: Limits | None = None) -> str:
 
 
 def test_yaml_types_are_those_of_the_kubernetes_decoder() -> None:
-    assert first("{a: yes, b: 2020-01-01, c: '1', d: 1, e: true, f: ~, g: 0x10, h: 1.5, i: on}") == {
-        "a": "yes",
+    assert first("{a: yes, b: 2020-01-01, c: '1', d: 1, e: true, f: ~, g: 0x10, h: 1.5, i: on, j: Nein}") == {
+        "a": True,
         "b": "2020-01-01",
         "c": "1",
         "d": 1,
@@ -33,10 +35,35 @@ def test_yaml_types_are_those_of_the_kubernetes_decoder() -> None:
         "f": None,
         "g": 16,
         "h": 1.5,
-        "i": "on",
+        "i": True,
+        "j": "Nein",
     }
-    texts = ("010", "0o17", "-5", "1_000", "+3", ".5", "-")
-    assert [plain(text) for text in texts] == [8, 15, -5, "1_000", 3, 0.5, "-"]
+    texts = ("010", "0o17", "-5", "1_000", "+3", ".5", "-", "1e3", "08", "n", "1e400", "12e4567", "1:30")
+    assert [plain(text) for text in texts] == [8, 15, -5, 1000, 3, 0.5, "-", 1000, 8, False, "1e400", "12e4567", "1:30"]
+    assert first("{y: a, 7: b, 'n': c}") == {"true": "a", "7": "b", "n": "c"}
+
+
+def test_what_no_json_can_hold_is_refused_with_its_line() -> None:
+    assert reason("a: 1\nb: .inf") == ".inf is no number of JSON (line 2)"
+    assert reason("a: 1\n1.5: x") == "a field name must be a string (line 2)"
+
+
+def test_text_that_would_mean_something_else_is_written_in_quotes() -> None:
+    data = {
+        "y": "y",
+        "a": "1e3",
+        "b": "0o17",
+        "c": "+.5",
+        "d": "web",
+        "e": "10.0.0.0/8",
+        "f": "off",
+        "g": ".inf",
+        "h": "",
+    }
+    text = to_yaml([data])
+    assert first(text) == data
+    assert "d: web\ne: 10.0.0.0/8\n" in text
+    assert text.startswith("'y': 'y'\na: '1e3'\nb: '0o17'\nc: '+.5'\n")
 
 
 def test_lists_and_several_documents_are_taken_apart_with_their_places() -> None:
@@ -57,7 +84,7 @@ def test_json_and_yaml_read_alike_and_json_after_a_marker_too() -> None:
 
 
 def test_anchors_and_merges_are_followed() -> None:
-    assert first("base: &b {x: 1, y: 2}\nmine: {<<: *b, y: 3}") == {"base": {"x": 1, "y": 2}, "mine": {"x": 1, "y": 3}}
+    assert first("base: &b {x: 1, z: 2}\nmine: {<<: *b, z: 3}") == {"base": {"x": 1, "z": 2}, "mine": {"x": 1, "z": 3}}
 
 
 @pytest.mark.parametrize(
