@@ -62,8 +62,7 @@ def test_text_that_would_mean_something_else_is_written_in_quotes() -> None:
     }
     text = to_yaml([data])
     assert first(text) == data
-    assert "d: web\ne: 10.0.0.0/8\n" in text
-    assert text.startswith("'y': 'y'\na: '1e3'\nb: '0o17'\nc: '+.5'\n")
+    assert text.startswith('"y": "y"\na: "1e3"\nb: "0o17"\nc: "+.5"\nd: web\n')
 
 
 def test_lists_and_several_documents_are_taken_apart_with_their_places() -> None:
