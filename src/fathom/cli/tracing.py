@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from fathom.agent.clock import SystemClock
 from fathom.agent.matching import Matcher, workloads
 from fathom.agent.questions import EventFilter
+from fathom.agent.turns import AGGREGATING
 from fathom.cli.running import on_end
 from fathom.events.render import to_dicts
 from fathom.identity.identities import Identities
@@ -20,6 +22,8 @@ from fathom.probes.tcp import TcpProbe
 
 #: Seconds between two looks: connections as they come, flows summed over a second.
 _EVERY = {"tcp": 0.1, "flow": 1.0}
+#: Events shown between two looks at a ring that is filling, and bytes of events that wait to be shown.
+_PIECE, _WAITING = 500, 16 << 20
 _OPEN: dict[str, Callable[[ProbeSettings], Probe]] = {"tcp": TcpProbe.open, "flow": FlowProbe.open}
 
 
@@ -65,7 +69,8 @@ class Trace:
                 self._seen.interrupted = True
             except TimeoutError:
                 pass  # nobody asked for the end: the ordinary case
-            self._take(self._probe.drain(), count)
+            await self._take(count, lambda: ended.is_set() or (end is not None and loop.time() >= end))
+            self._seen.interrupted |= ended.is_set()
             if self._seen.interrupted or (end is not None and loop.time() >= end):
                 break
         self._seen.seconds = loop.time() - begin
@@ -75,9 +80,22 @@ class Trace:
     def _enough(self, count: int | None) -> bool:
         return count is not None and self._seen.shown >= count
 
-    def _take(self, records: Records, count: int | None) -> None:
-        if not records.size:
-            return
+    async def _take(self, count: int | None, over: Callable[[], bool]) -> None:
+        """Show what is there, and what comes meanwhile until it is ``over``. A burst comes faster than it can be shown:
+        it waits here, within a bound, and beyond that in the ring, which counts what it refuses."""
+        waiting = deque([self._probe.drain()])
+        held = waiting[0].nbytes
+        while waiting and not self._enough(count):
+            records = waiting.popleft()
+            for start in range(0, records.size, _PIECE):
+                self._show_some(records[start : start + _PIECE], count)
+                await asyncio.sleep(0)
+                if held < _WAITING and self._probe.name not in AGGREGATING and not over():
+                    waiting.append(self._probe.drain())
+                    held += waiting[-1].nbytes
+            held -= records.nbytes
+
+    def _show_some(self, records: Records, count: int | None) -> None:
         now = self._clock.now()
         mask = self._matcher.mask(records, self._identities, now)
         wanted = records[mask]
