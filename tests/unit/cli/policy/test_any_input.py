@@ -51,7 +51,7 @@ def spoilt(draw: st.DrawFn, option: str) -> str:
         holder = documents
         for step in path[:-1]:
             holder = holder[step]
-        holder[path[-1]] = draw(ODD)
+        holder[path[-1]] = json.loads(json.dumps(draw(ODD)))  # a list of its own
         documents = [item for item in documents if item is not None]
     if option == "--flows":
         return "".join(json.dumps(item) + "\n" for item in documents)
