@@ -26,7 +26,7 @@ from fathom.policy.inventory import Inventory
 from fathom.policy.model import PolicySet
 from fathom.policy.resolve import Resolved, resolve
 from fathom.server.inventories import Inventories
-from fathom.server.policytexts import parsed
+from fathom.server.policytexts import in_force, parsed
 from fathom.server.waitingflows import Came, UnknownEdges, flows_by_cluster
 from fathom.store.audits import MOST_OFFENDERS, AuditResult, AuditSet, AuditSets, AuditTotals, Waiting
 from fathom.store.interface import Store
@@ -75,8 +75,7 @@ class _Sets:
         self.revision = sets.revision
         self.audited = tuple(item for item in sets.sets if not item.enforced)
         self._read = {item.name: self._parse(item) for item in sets.sets}
-        policies = {p.title: p for item in sets.sets if item.enforced for p in self.of(item.name).policies}
-        self.enforced = PolicySet(tuple(policies.values()))
+        self.enforced = PolicySet(in_force(sets).policies)
         return True
 
     def _parse(self, item: AuditSet) -> tuple[str, PolicySet]:

@@ -22,7 +22,7 @@ from fathom.server.auditor import Listener, Told
 from fathom.server.bodies import body_of
 from fathom.server.desk import AtDesk, Desk
 from fathom.server.documented import encode, no_content, returns, streams, takes
-from fathom.server.policytexts import accepted
+from fathom.server.policytexts import accepted, parsed
 from fathom.server.problems import ProblemError
 from fathom.server.sse import ALIVE, RETRY, Sse, check_room, message, say
 from fathom.server.times import NS, duration_ns
@@ -68,7 +68,7 @@ async def register(request: Request, desk: AtDesk) -> Response:
     asked = await body_of(request, answers.AuditAsked)
     if asked.name == _TAKEN:
         raise ProblemError(422, f"{_TAKEN!r} is no name for a set", do="choose another")
-    await desk.work(accepted, asked.name, asked.documents, desk.settings.max_policies)
+    await desk.work(lambda: accepted(parsed(asked.name, asked.documents), desk.settings.max_policies))
     names = {item.name for item in (await desk.ask(desk.store.audit.sets)).sets}
     if asked.name not in names and len(names) >= desk.settings.audit_sets:
         raise ProblemError(422, f"{len(names)} sets are registered already", do="remove one, or join several into one")
