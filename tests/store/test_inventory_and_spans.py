@@ -282,3 +282,14 @@ def test_the_extent_is_the_hours_in_which_something_was_told(store, world):
     assert store.extent() is None
     store.write(world.batch((world.edge(), HOUR + 5, {}), observed=((HOUR + 3_600, HOUR + 3_601),)))
     assert store.extent() == Window(HOUR, HOUR + 7_200)
+
+
+def test_each_change_of_the_inventory_has_a_revision_of_its_own(open_engine):
+    store = open_engine()
+    seen = [store.inventory_revision()]
+    for name in ("x", "y"):
+        store.keep_inventory(Records(pods=[Pod("a", name)]))
+        seen.append(store.inventory_revision())
+    assert store.inventory_revision() == seen[-1]
+    assert seen == sorted(set(seen))
+    store.close()

@@ -15,15 +15,15 @@ from fathom.server.auditor import Auditor
 from fathom.server.desk import Desk
 from fathom.server.documented import describe
 from fathom.server.guard import Guard
-from fathom.server.inventories import FixedInventories
+from fathom.server.inventories import StoreInventories
 from fathom.server.judging import Judge
 from fathom.server.keys import Keys
 from fathom.server.meters import Meters
-from fathom.server.routes import audit, edges, events, health, status, stream
+from fathom.server.routes import audit, edges, events, health, policy, status, stream
 from fathom.server.settings import ServerSettings
 from fathom.store.interface import Store
 
-_ROUTES = (status.router, edges.router, events.router, stream.router, audit.router, health.router)
+_ROUTES = (status.router, edges.router, events.router, stream.router, audit.router, policy.router, health.router)
 
 
 def create_app(
@@ -43,7 +43,7 @@ def create_app(
     app = _routes()
     counted = meters or Meters()
     counted.audit.most_policies = settings.audit_series
-    judging = auditor or Auditor(Judge(store, FixedInventories()), counted.audit)
+    judging = auditor or Auditor(Judge(store, StoreInventories(store)), counted.audit)
     app.state.desk = Desk(store, hub, settings, counted, now_ns, __version__, now_ns() // 1_000_000_000, judging)
     app.add_middleware(Guard, settings=settings, keys=keys, meters=counted)
     return app

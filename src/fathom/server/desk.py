@@ -7,7 +7,8 @@ and what was given up is not begun. Questions about policy compute for long; the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Annotated, ParamSpec, TypeVar
@@ -22,6 +23,7 @@ from fathom.server.auditor import Auditor
 from fathom.server.meters import Meters
 from fathom.server.problems import ProblemError
 from fathom.server.settings import ServerSettings
+from fathom.server.workers import Workers
 from fathom.store import interface
 
 P = ParamSpec("P")
@@ -42,12 +44,12 @@ class Desk:
     auditor: Auditor
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     _threads: ThreadPoolExecutor = field(init=False)
-    _workers: ThreadPoolExecutor = field(init=False)
-    _working: int = 0
+    _workers: Workers = field(init=False)
+    _under_way: int = 0
 
     def __post_init__(self) -> None:
         self._threads = ThreadPoolExecutor(self.settings.query_threads, "query")
-        self._workers = ThreadPoolExecutor(self.settings.policy_threads, "policy")
+        self._workers = Workers(self.settings.policy_threads, "policy")
 
     async def ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What ``question``, a method of the store, gives; it runs in one of the query threads."""
@@ -59,18 +61,34 @@ class Desk:
 
         Raises ProblemError (503) if too many are under way: also those count whose asker has gone, until they end.
         """
-        if self._working >= self.settings.max_policy_requests:
+        self._check_room()
+        return await self._begin(lambda: task(*args, **kwargs))
+
+    @contextlib.asynccontextmanager
+    async def working(self) -> AsyncIterator[Callable[[Callable[[], T]], Awaitable[T]]]:
+        """A place for work in several steps: what is given runs one of them. Raises ProblemError (503) as ``work``."""
+        self._check_room()
+        self._under_way += 1
+        try:
+            yield self._begin
+        finally:
+            self._under_way -= 1
+
+    def _check_room(self) -> None:
+        if self._under_way >= self.settings.max_policy_requests:
             raise ProblemError(
                 503, "too many questions about policy are under way", do="ask again", headers={"Retry-After": "5"}
             )
+
+    async def _begin(self, task: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
-        future = self._workers.submit(lambda: task(*args, **kwargs))
-        self._working += 1
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._worked))
+        future = self._workers.submit(task)
+        self._under_way += 1
+        future.add_done_callback(lambda _: _tell(loop, self._ended))
         return await asyncio.wrap_future(future)
 
-    def _worked(self) -> None:
-        self._working -= 1
+    def _ended(self) -> None:
+        self._under_way -= 1
 
     async def trust(self, window: interface.Window) -> tuple[Window, list[Loss]]:
         """How far the numbers of ``window`` can be trusted: coverage, and what was lost."""
@@ -86,7 +104,13 @@ class Desk:
     def close(self) -> None:
         """Let the threads go; questions that were not begun never will be."""
         self._threads.shutdown(wait=True, cancel_futures=True)
-        self._workers.shutdown(wait=True, cancel_futures=True)
+        self._workers.close(self.settings.shutdown_s)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
+    """Call ``what`` in the loop, if that still turns."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(what)
 
 
 def _desk(request: Request) -> Desk:

@@ -13,7 +13,11 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
+from fathom.policy import answers as policy
+from fathom.policy import asked
+from fathom.policy.explain import FlowVerdict
 from fathom.server import answers, audit_answers
+from fathom.server.ndjson import MEDIA_TYPE as LINES
 from fathom.server.problems import MEDIA_TYPE, problem
 
 Spec = dict[str, Any]
@@ -34,6 +38,25 @@ _TYPES = (
     audit_answers.AuditOffenders,
     audit_answers.AuditDocuments,
     audit_answers.AuditDenial,
+)
+#: What questions about policy take and give; the one type of a name that is there already gets another.
+_POLICY_TYPES = (
+    asked.PoliciesAsked,
+    asked.DiffAsked,
+    asked.FlowAsked,
+    asked.RuleAsked,
+    asked.CoverageAsked,
+    asked.GraphAsked,
+    asked.GenerateAsked,
+    FlowVerdict,
+    policy.Replayed,
+    policy.Differences,
+    policy.Explained,
+    policy.RuleUses,
+    policy.Covered,
+    policy.Exposure,
+    policy.Graph,
+    policy.Generation,
 )
 _ERRORS: dict[int, tuple[str, str, str]] = {
     401: ("No key, or a wrong one.", "a key is needed", "send the header Authorization: Bearer KEY"),
@@ -73,6 +96,12 @@ def takes(kind: type[msgspec.Struct], example: msgspec.Struct) -> Spec:
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
+def sends_lines(text: str, example: str, *also: int) -> dict[int | str, Spec]:
+    """The ``responses`` of a route that gives lines of JSON."""
+    content = {"schema": {"type": "string"}, "example": example}
+    return {200: {"description": text, "content": {LINES: content}}, **_errors(*also)}
+
+
 def no_content(text: str, *also: int) -> dict[int | str, Spec]:
     """The ``responses`` of a route that gives nothing."""
     return {204: {"description": text}, **_errors(*also)}
@@ -99,11 +128,26 @@ def _errors(*also: int) -> dict[int | str, Spec]:
     return found
 
 
+def _schemas() -> dict[str, Spec]:
+    """All types by name."""
+    _, own = msgspec.json.schema_components(_TYPES, ref_template=_REF)
+    _, others = msgspec.json.schema_components(_POLICY_TYPES, ref_template=_REF)
+    text = msgspec.json.encode(others).decode()
+    for name in own.keys() & others.keys():
+        text = text.replace(f'"{_REF.format(name=name)}"', f'"{_REF.format(name=_other(name))}"')
+    renamed = msgspec.json.decode(text)
+    return {**own, **{_other(name) if name in own else name: schema for name, schema in renamed.items()}}
+
+
+def _other(name: str) -> str:
+    return f"Policy{name}"
+
+
 def describe(app: FastAPI) -> Spec:
     """The OpenAPI document of ``app``, made once."""
     if app.openapi_schema is None:
         spec = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
-        _, schemas = msgspec.json.schema_components(_TYPES, ref_template=_REF)
+        schemas = _schemas()
         components = spec.setdefault("components", {})
         for schema in schemas.values():
             schema["description"] = cleandoc(schema["description"])

@@ -27,6 +27,8 @@ from fathom.server.settings import ServerSettings
 OPEN = frozenset(("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"))
 #: Paths that take as long as their reader wants, and that bound their own number.
 STREAMS = frozenset(("/api/v1/stream", "/api/v1/policy/audit/stream"))
+#: Questions about policy, which take long: all below this path but those about the audit.
+_LONG, _SHORT = "/api/v1/policy/", "/api/v1/policy/audit"
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -87,10 +89,15 @@ class Guard:
             return
         self._working += 1
         try:
-            async with asyncio.timeout(self._settings.request_timeout_s):
+            async with asyncio.timeout(self._time_s(scope["path"])):
                 await self._app(scope, bounded, send)
         finally:
             self._working -= 1
+
+    def _time_s(self, path: str) -> float:
+        """How long an answer may take."""
+        long = path.startswith(_LONG) and not path.startswith(_SHORT)
+        return self._settings.policy_timeout_s if long else self._settings.request_timeout_s
 
     def _check_host(self, headers: Headers) -> None:
         """A page on the web can make its own name point to 127.0.0.1; its Host header still says its name."""

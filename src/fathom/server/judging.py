@@ -26,9 +26,9 @@ from fathom.policy.inventory import Inventory
 from fathom.policy.model import PolicySet
 from fathom.policy.resolve import Resolved, resolve
 from fathom.server.inventories import Inventories
-from fathom.server.policytexts import parsed
-from fathom.server.waitingflows import UnknownEdges, flows_by_cluster
-from fathom.store.audits import MOST_OFFENDERS, AuditResult, AuditSet, AuditSets, AuditTotals, AuditWork, Waiting
+from fathom.server.policytexts import in_force, parsed
+from fathom.server.waitingflows import Came, UnknownEdges, flows_by_cluster
+from fathom.store.audits import MOST_OFFENDERS, AuditResult, AuditSet, AuditSets, AuditTotals, Waiting
 from fathom.store.interface import Store
 
 #: Facts of one turn, about; a single batch may hold more.
@@ -75,8 +75,7 @@ class _Sets:
         self.revision = sets.revision
         self.audited = tuple(item for item in sets.sets if not item.enforced)
         self._read = {item.name: self._parse(item) for item in sets.sets}
-        policies = {p.title: p for item in sets.sets if item.enforced for p in self.of(item.name).policies}
-        self.enforced = PolicySet(tuple(policies.values()))
+        self.enforced = PolicySet(in_force(sets).policies)
         return True
 
     def _parse(self, item: AuditSet) -> tuple[str, PolicySet]:
@@ -122,26 +121,26 @@ class Judge:
     def turn(self) -> Turn | None:
         """Judge what waits, one turn's worth; None if nothing does. Raises what the store raises: it still waits."""
         begin = self._clock()
-        work = self._store.audit_work(FACTS_A_TURN)
-        changed = self._sets.renew(self._store.audits())  # after the work: none of it came later than these sets
-        if not work.items and not changed:
+        work = self._store.audit.work(FACTS_A_TURN)
+        changed = self._sets.renew(self._store.audit.sets())  # after the work: none of it came later than these sets
+        if not work and not changed:
             return None
-        done = Turn(_totals(work.items), 0.0)
+        done = Turn(_totals(work), 0.0)
         if changed:
             done.policies = {s.name: tuple(p.title for p in self._sets.of(s.name).policies) for s in self._sets.audited}
             self._forget()
-        if work.items:
+        if work:
             self._judge(work, done)
-        done.waiting = self._store.audit_backlog()
+        done.waiting = self._store.audit.backlog()
         done.seconds = self._clock() - begin
         return done
 
-    def _judge(self, work: AuditWork, done: Turn) -> None:
-        totals = self._todo(work.items)
+    def _judge(self, work: Sequence[Waiting], done: Turn) -> None:
+        totals = self._todo(work)
         done.found = {name: Findings() for name in totals}
-        parts, lost = flows_by_cluster(work)
-        for cluster, flows, revisions in parts:
-            self._cluster(cluster, flows, revisions, done)
+        parts, lost = flows_by_cluster(work, self._store)
+        for part in parts:
+            self._cluster(part, done)
         self._lost(lost, done)
         results = []
         for item in self._sets.audited:
@@ -152,7 +151,7 @@ class Judge:
             if mine.batches or mine.missed_batches:
                 parts_of = found.counts, found.reasons, found.offenders
                 results.append(AuditResult(item.name, item.revision, mine, *parts_of))
-        self._store.keep_audit(work.items, results)
+        self._store.audit.keep(work, results)
         self._remember(results, done)
 
     # -- sets and worlds
@@ -198,8 +197,9 @@ class Judge:
 
     # -- judging
 
-    def _cluster(self, cluster: str, flows: Flows, revisions: npt.NDArray[np.int64], done: Turn) -> None:
-        world = self._world(cluster, int(flows.rows["first"].min()), done)
+    def _cluster(self, part: Came, done: Turn) -> None:
+        flows, revisions = part.flows, part.revisions
+        world = self._world(part.cluster, int(flows.rows["first"].min()), done)
         resolved = resolve(flows, world.inventory, OPTIONS)
         before = evaluate(self._compiled(world, "", self._sets.revision, done)[0], resolved)
         for item in self._sets.audited:
@@ -227,7 +227,7 @@ class Judge:
     def _evidence_of(self, item: AuditSet) -> _Evidence:
         key = (item.name, item.revision)
         if key not in self._evidence:
-            self._evidence[key] = {one.key: one for one in self._store.audit_offenders(item.name)}
+            self._evidence[key] = {one.key: one for one in self._store.audit.offenders(item.name)}
         return self._evidence[key]
 
     def _lost(self, lost: UnknownEdges, done: Turn) -> None:

@@ -26,7 +26,7 @@ from fathom.link.tokens import JoinTokens
 from fathom.server.app import create_app
 from fathom.server.auditor import Auditor
 from fathom.server.ingest import Ingest
-from fathom.server.inventories import FixedInventories
+from fathom.server.inventories import StoreInventories
 from fathom.server.judging import Judge
 from fathom.server.keys import open_join_tokens, open_keys
 from fathom.server.listening import RestServer, bind, is_exposed, url_of
@@ -144,7 +144,7 @@ async def _store(settings: ServerSettings) -> AsyncIterator[Store]:
 
 @contextlib.asynccontextmanager
 async def _auditor(store: Store, meters: Meters) -> AsyncIterator[Auditor]:
-    auditor = Auditor(Judge(store, FixedInventories()), meters.audit)
+    auditor = Auditor(Judge(store, StoreInventories(store)), meters.audit)
     try:
         yield auditor
     finally:

@@ -8,6 +8,7 @@ from fathom.policy import policysets
 from fathom.policy.documents import Limits
 from fathom.policy.model import PolicySet
 from fathom.server.problems import ProblemError
+from fathom.store.audits import AuditSets
 
 #: Bounds of one text; the body that holds it has a bound of its own.
 LIMITS = Limits(values=500_000, documents=20_000)
@@ -20,12 +21,9 @@ def parsed(name: str, documents: str) -> PolicySet:
     return policysets.read_texts([(name, documents)], LIMITS)
 
 
-def accepted(name: str, documents: str, most: int) -> PolicySet:
-    """The same, of a text that makes sense: no document is refused, there is a policy, and at most ``most`` are.
-
-    Raises ProblemError (422) that names what is wrong.
-    """
-    found = parsed(name, documents)
+def accepted(found: PolicySet, most: int, *, empty: bool = False) -> PolicySet:
+    """``found``, if it makes sense: no document is refused, at most ``most`` policies, and one at least unless it may
+    be ``empty``. Raises ProblemError (422) that names what is wrong."""
     if found.refused:
         errors = [str(problem) for problem in found.refused[:_MOST_ERRORS]]
         more = len(found.refused) - len(errors)
@@ -33,11 +31,11 @@ def accepted(name: str, documents: str, most: int) -> PolicySet:
         raise ProblemError(
             422,
             what,
-            affects="nothing was taken",
+            affects="nothing was taken, and nothing answered",
             do="correct or remove them",
             errors=[*errors, f"and {more} more"] if more else errors,
         )
-    if not found.policies:
+    if not found.policies and not empty:
         raise ProblemError(
             422, "the documents hold no policy", do="send NetworkPolicy, CiliumNetworkPolicy or the like"
         )
@@ -46,6 +44,13 @@ def accepted(name: str, documents: str, most: int) -> PolicySet:
             422, f"the documents hold {len(found.policies)} policies, more than {most}", do="send them in parts"
         )
     return found
+
+
+def in_force(sets: AuditSets) -> PolicySet:
+    """All policies that are registered as enforced; of equally named ones the last, by the sets' names."""
+    read = [parsed(item.name, item.documents) for item in sets.sets if item.enforced]
+    policies = {policy.title: policy for found in read for policy in found.policies}
+    return PolicySet(tuple(policies.values()), tuple(problem for found in read for problem in found.problems))
 
 
 def not_understood(policies: PolicySet) -> list[str]:

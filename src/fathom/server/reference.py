@@ -108,8 +108,12 @@ def _type(schema: Spec) -> str:
         return " or ".join(_type(option) for option in schema["anyOf"])
     if "enum" in schema:
         return ", ".join(repr(str(word)) for word in schema["enum"])
+    if "prefixItems" in schema:
+        return f"[{', '.join(map(_type, schema['prefixItems']))}]"
     if schema.get("type") == "array":
-        return f"list of {_type(schema['items'])}"
+        return f"list of {_type(schema['items'])}" if isinstance(schema.get("items"), dict) else "list"
+    if isinstance(schema.get("additionalProperties"), dict) and schema["additionalProperties"]:
+        return f"object of {_type(schema['additionalProperties'])}"
     return str(schema.get("type", "any"))
 
 

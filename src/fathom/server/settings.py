@@ -58,6 +58,11 @@ class ServerSettings:
     max_policy_requests: int = setting(
         8, "Questions about policy under way or waiting; above, 503", unit="requests", minimum=1
     )
+    policy_timeout_s: float = setting(240.0, "Time for one answer about policy; above, 504", unit="s", minimum=0.05)
+    max_policy_flows: int = setting(
+        2_000_000, "Recorded flows that one question about policy may be about; above, 422", unit="flows", minimum=1
+    )
+    max_answer_bytes: int = setting(64 << 20, "Largest answer about policy; above, 422", unit="bytes", minimum=1024)
     max_policies: int = setting(1_000, "Policies in one set that is sent; above, 422", unit="policies", minimum=1)
     audit_sets: int = setting(32, "Policy sets that can be registered for the audit", unit="sets", minimum=0)
     audit_series: int = setting(

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fathom.server.desk import Desk
+from fathom.server.ndjson import gone
 from fathom.server.problems import ProblemError
 
 L = TypeVar("L")
@@ -49,7 +50,7 @@ class Sse(Response, Generic[L]):
             async with self._source as live:
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 tasks = [
-                    asyncio.create_task(self._left(receive)),
+                    asyncio.create_task(gone(receive)),
                     asyncio.create_task(self._desk.closing.wait()),
                     asyncio.create_task(self._speak(live, send)),
                 ]
@@ -62,11 +63,6 @@ class Sse(Response, Generic[L]):
                 if isinstance(ended, Exception) and not isinstance(ended, OSError):
                     raise ended
         await send({"type": "http.response.body", "body": b""})
-
-    async def _left(self, receive: Receive) -> None:
-        """Returns when the reader has gone."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
 
     async def _speak(self, live: L, send: Send) -> None:
         """Send what ``live`` tells, until it ends."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fathom.events.batches import Batch, BatchId
-from fathom.events.edges import FACT, Edge
+from fathom.events.edges import FACT
 from fathom.policy.findings import Count, Offender, Reason
 
 Matrix = npt.NDArray[np.int64]
@@ -73,13 +73,6 @@ class Waiting(msgspec.Struct, frozen=True):
         return len(self.rows) < self.facts
 
 
-class AuditWork(msgspec.Struct, frozen=True):
-    """Some batches that wait, oldest first, and the edges that they name, as far as those are known."""
-
-    items: tuple[Waiting, ...]
-    edges: dict[int, Edge]
-
-
 class AuditTotals(msgspec.Struct, frozen=True):
     """How much was judged: batches, facts, and those that were not (``missed``: fell off the bound, or a defect).
 
@@ -117,38 +110,38 @@ class AuditState(msgspec.Struct, frozen=True):
 class AuditStore(Protocol):
     """The part of a store that serves the audit; raises as ``fathom.store.interface.Store`` does."""
 
-    def audits(self) -> AuditSets:
+    def sets(self) -> AuditSets:
         """All sets, as every replica sees them."""
         ...
 
-    def put_audit(self, name: str, documents: str, *, enforced: bool) -> AuditSet:
+    def put(self, name: str, documents: str, *, enforced: bool) -> AuditSet:
         """Register a set, or replace the one of that name. The same again changes nothing.
 
         A set that is replaced begins anew; a change of what is enforced lets every audited set begin anew.
         """
         ...
 
-    def drop_audit(self, name: str) -> bool:
+    def drop(self, name: str) -> bool:
         """Forget a set with its results; False if there is none."""
         ...
 
-    def audit_work(self, most_facts: int) -> AuditWork:
-        """Batches that wait, oldest first: at least one if any does, then up to ``most_facts``."""
+    def work(self, most_facts: int) -> list[Waiting]:
+        """Batches that wait, oldest first: at least one if any does, then up to ``most_facts``. One asks at a time."""
         ...
 
-    def audit_backlog(self) -> int:
+    def backlog(self) -> int:
         """Facts that wait, about."""
         ...
 
-    def keep_audit(self, done: Sequence[Waiting], results: Sequence[AuditResult]) -> None:
+    def keep(self, done: Sequence[Waiting], results: Sequence[AuditResult]) -> None:
         """Add ``results``, and let ``done`` wait no more: both or neither. Results of another revision are dropped."""
         ...
 
-    def audit_state(self, name: str) -> AuditState | None:
+    def state(self, name: str) -> AuditState | None:
         """The set of that name with its counts, or None."""
         ...
 
-    def audit_offenders(self, name: str) -> list[Offender]:
+    def offenders(self, name: str) -> list[Offender]:
         """The evidence of a set: most flows first within the set as a whole, then of each policy by itself."""
         ...
 

@@ -196,7 +196,7 @@ class StoreHealth(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
 
 
-class Store(AuditStore, Protocol):
+class Store(Protocol):
     """A store of facts. Thread-safe: one writes at a time, any number read; no method needs an event loop.
 
     Every method raises StoreBusy if trying again may help, and StoreError if it will not.
@@ -205,6 +205,11 @@ class Store(AuditStore, Protocol):
     @property
     def store_id(self) -> str:
         """Names this set of edges. When it changes, agents must send all edges again. It may change at run time."""
+        ...
+
+    @property
+    def audit(self) -> AuditStore:
+        """The part that serves the audit of policies."""
         ...
 
     def write(self, batch: Batch) -> bool:
@@ -282,6 +287,10 @@ class Store(AuditStore, Protocol):
 
     def inventory(self, window: Window) -> dict[str, Records]:
         """By cluster, the versions of objects that held at some time inside the window."""
+        ...
+
+    def inventory_revision(self) -> int:
+        """A number that grows with each change of the inventory."""
         ...
 
     def keep_syscalls(self, sets: Iterable[SyscallSet]) -> None:

@@ -42,6 +42,7 @@ def material(
     node: str = "",
     cluster: str = "",
     manifests: Records | None = None,
+    most: int = MOST_FLOWS,
 ) -> Material:
     """All that ``store`` knows of ``window`` (None: of all its time), of the edges of ``workload`` and ``node``.
 
@@ -49,21 +50,21 @@ def material(
     where there are several.
 
     Raises UsageError if the window is empty, several clusters are there and none is chosen, or there are more than
-    ``MOST_FLOWS`` flows; and what the store raises.
+    ``most`` flows; and what the store raises.
     """
     asked = window or whole(store)
     if asked.since_s >= asked.until_s and window is not None:
         raise UsageError("the window is empty", do="give a since that is before until")
     query = EdgeQuery(asked, workload=workload, node=node)
     spans = store.spans(query)
-    _check(len(spans))
+    _check(len(spans), most)
     table = _Edges(store, spans, cluster)
     records = _records(store.inventory(asked), table.clusters, cluster)
     inventory = Inventory(joined(records, manifests) if manifests else records)
     coverage = store.coverage(asked)
     return Material(
         inventory,
-        _cut(store, query, table.flows(spans), table, inventory),
+        _cut(store, query, table, (table.flows(spans), inventory, most)),
         (asked.since_s, asked.until_s),
         tuple(item.node for item in store.nodes() if item.first_seen < asked.until_s),
         tuple(Gap(item.node, item.start_s, item.end_s) for item in coverage.gaps),
@@ -127,8 +128,9 @@ def _counts(rows: npt.NDArray[np.void], spans: Spans, into: npt.NDArray[np.int8]
     return found
 
 
-def _cut(store: Store, query: EdgeQuery, flows: Flows, table: _Edges, inventory: Inventory) -> Flows:
+def _cut(store: Store, query: EdgeQuery, table: _Edges, at: tuple[Flows, Inventory, int]) -> Flows:
     """The flows with their last second, those whose ends changed divided as far as the facts can tell."""
+    flows, inventory, most = at
     interval = interval_s(store, query.window, flows)
     flow, time = changes(flows, inventory, interval)
     if not len(flow):
@@ -137,7 +139,7 @@ def _cut(store: Store, query: EdgeQuery, flows: Flows, table: _Edges, inventory:
     cuts = np.unique(np.stack([edge, time], axis=1), axis=0)
     parts = table.flows(store.spans(query, cuts))
     kept = flows.select(~np.isin(flows.rows["edge"], edge))
-    _check(len(kept) + len(parts))
+    _check(len(kept) + len(parts), most)
     rows = np.concatenate([kept.rows, parts.rows])
     order = np.lexsort((rows["first"], rows["edge"]))
     return _lasting(Flows(rows[order], flows.strings), interval)
@@ -172,9 +174,9 @@ def _records(by_cluster: dict[str, Records], clusters: set[str], cluster: str) -
     return joined(by_cluster.get(wanted, Records()), by_cluster.get("", Records()) if wanted else Records())
 
 
-def _check(count: int) -> None:
-    if count > MOST_FLOWS:
+def _check(count: int, most: int) -> None:
+    if count > most:
         raise UsageError(
-            f"there are {count} flows in this window, more than {MOST_FLOWS}",
+            f"there are {count} flows in this window, more than {most}",
             do="ask for a shorter window, one workload or one node",
         )

@@ -9,7 +9,7 @@ import math
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 
@@ -20,19 +20,12 @@ import numpy.typing as npt
 from fathom.errors import EdgeMissing, UsageError
 from fathom.events.batches import Batch, BatchId, Loss
 from fathom.events.edges import Edge, EdgeColumns, Workload
-from fathom.policy.findings import Offender
 from fathom.policy.inventory import Records
 from fathom.policy.seccomp import SyscallSet
 from fathom.store import filters, inventories, parts, syscalls
 from fathom.store.audits import (
     MOST_OFFENDERS,
     MOST_WAITING,
-    AuditResult,
-    AuditSet,
-    AuditSets,
-    AuditState,
-    AuditWork,
-    Waiting,
 )
 from fathom.store.columns import COUNTERS, add, to_sums
 from fathom.store.cursors import Key, seal, unseal
@@ -147,7 +140,8 @@ class MemoryStore:
         self._first_seen: dict[str, int] = {}
         self._floor_day = 0
         self._homeless: set[int] = set()
-        self._audits = MemoryAudits(lambda: int(clock()), most_waiting, most_offenders)
+        self.audit = MemoryAudits(self._lock, lambda: int(clock()), most_waiting, most_offenders)
+        self._inventory_revision = 0
         self._endpoints: dict[inventories.Key, inventories.EndpointRow] = {}
         self._syscalls: dict[tuple[str | int, ...], syscalls.SyscallRow] = {}
 
@@ -172,7 +166,7 @@ class MemoryStore:
                 self._losses += [_Lost(batch.id.node, loss, refused=True) for loss in refused + late]
             for day in split.keys() - {day for day, name in self._ledger if name == batch.id}:
                 self._keep(batch.id, day, split[day])
-                self._audits.hold(batch, day, split[day].facts)
+                self.audit.hold(batch, day, split[day].facts)
                 new = True
         return new
 
@@ -377,12 +371,17 @@ class MemoryStore:
         rows = {row.key: row for row, _ in inventories.to_rows(records, cluster)}
         with self._lock:
             self._endpoints.update(rows)
+            self._inventory_revision += 1
 
     def inventory(self, window: Window) -> dict[str, Records]:
         """See ``Store.inventory``."""
         with self._lock:
             held = [row for _, row in sorted(self._endpoints.items()) if inventories.overlaps(row, window)]
         return inventories.to_records((row.cluster, row.kind, row.document) for row in held)
+
+    def inventory_revision(self) -> int:
+        """See ``Store.inventory_revision``."""
+        return self._inventory_revision
 
     def keep_syscalls(self, sets: Iterable[SyscallSet]) -> None:
         """See ``Store.keep_syscalls``."""
@@ -427,7 +426,7 @@ class MemoryStore:
             self._losses = [lost for lost in self._losses if lost.loss.bucket // SECONDS_PER_HOUR >= hour]
             self._observed = [seen for seen in self._observed if seen.hour >= hour]
             self._ledger = {(day, name) for day, name in self._ledger if day >= self._floor_day}
-            self._audits.forget_before(self._floor_day)
+            self.audit.forget_before(self._floor_day)
             end_s = hour * SECONDS_PER_HOUR
             self._endpoints = {key: row for key, row in self._endpoints.items() if row.valid_to > end_s}
             self._syscalls = {key: row for key, row in self._syscalls.items() if row.last_seen >= end_s}
@@ -440,46 +439,6 @@ class MemoryStore:
             if gone and max(report.last_seen for report in mine) < first_day * SECONDS_PER_DAY:
                 del self._first_seen[node]
                 self._reports = [report for report in self._reports if report.name.node != node]
-
-    def audits(self) -> AuditSets:
-        """See ``AuditStore.audits``."""
-        with self._lock:
-            return self._audits.sets()
-
-    def put_audit(self, name: str, documents: str, *, enforced: bool) -> AuditSet:
-        """See ``AuditStore.put_audit``."""
-        with self._lock:
-            return self._audits.put(name, documents, enforced)
-
-    def drop_audit(self, name: str) -> bool:
-        """See ``AuditStore.drop_audit``."""
-        with self._lock:
-            return self._audits.drop(name)
-
-    def audit_work(self, most_facts: int) -> AuditWork:
-        """See ``AuditStore.audit_work``."""
-        with self._lock:
-            return self._audits.work(most_facts, self._edges)
-
-    def audit_backlog(self) -> int:
-        """See ``AuditStore.audit_backlog``."""
-        with self._lock:
-            return self._audits.backlog
-
-    def keep_audit(self, done: Sequence[Waiting], results: Sequence[AuditResult]) -> None:
-        """See ``AuditStore.keep_audit``."""
-        with self._lock:
-            self._audits.keep(done, results)
-
-    def audit_state(self, name: str) -> AuditState | None:
-        """See ``AuditStore.audit_state``."""
-        with self._lock:
-            return self._audits.state(name)
-
-    def audit_offenders(self, name: str) -> list[Offender]:
-        """See ``AuditStore.audit_offenders``."""
-        with self._lock:
-            return self._audits.offenders(name)
 
     def health(self) -> StoreHealth:
         """See ``Store.health``."""

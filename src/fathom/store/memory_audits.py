@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
 from fathom.events.batches import Batch, BatchId
-from fathom.events.edges import Edge
 from fathom.policy.findings import Count, Offender, Reason
 from fathom.store.audits import (
     MOST_OFFENDERS,
@@ -18,11 +19,24 @@ from fathom.store.audits import (
     AuditSets,
     AuditState,
     AuditTotals,
-    AuditWork,
     Waiting,
     waiting,
 )
 from fathom.store.parts import Matrix
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _locked(method: Callable[Concatenate[MemoryAudits, P], T]) -> Callable[Concatenate[MemoryAudits, P], T]:
+    """``method`` with the lock held."""
+
+    def held(self: MemoryAudits, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self.lock:
+            return method(self, *args, **kwargs)
+
+    held.__doc__ = method.__doc__
+    return held
 
 
 class _Results:
@@ -61,12 +75,17 @@ class _Results:
 
 
 class MemoryAudits:
-    """See ``fathom.store.audits.AuditStore``; ``now_s`` is the clock. Its owner holds the lock."""
+    """See ``fathom.store.audits.AuditStore``; ``lock`` is its owner's, which holds it where it says so."""
 
     def __init__(
-        self, now_s: Callable[[], int], most_waiting: int = MOST_WAITING, most_offenders: int = MOST_OFFENDERS
+        self,
+        lock: threading.RLock,
+        now_s: Callable[[], int],
+        most_waiting: int = MOST_WAITING,
+        most_offenders: int = MOST_OFFENDERS,
     ) -> None:
-        self._now_s, self._most_waiting, self._most_offenders = now_s, most_waiting, most_offenders
+        self.lock, self._now_s = lock, now_s
+        self._most_waiting, self._most_offenders = most_waiting, most_offenders
         self._revision = 0
         self._sets: dict[str, AuditSet] = {}
         self._results: dict[str, _Results] = {}
@@ -75,24 +94,26 @@ class MemoryAudits:
     def hold(self, batch: Batch, day: int, facts: Matrix) -> None:
         """Let the part of a new batch wait, if any set is audited."""
         if len(facts) and any(not item.enforced for item in self._sets.values()):
-            room = self._most_waiting - self.backlog
+            room = self._most_waiting - self.backlog()
             self._waiting[day, batch.id] = waiting(batch, day, self._revision, facts, room=room)
 
-    @property
+    @_locked
     def backlog(self) -> int:
-        """See ``AuditStore.audit_backlog``."""
+        """See ``AuditStore.backlog``."""
         return sum(max(len(item.rows), 1) for item in self._waiting.values())
 
     def forget_before(self, day: int) -> None:
         """Days before ``day`` are gone."""
         self._waiting = {key: item for key, item in self._waiting.items() if key[0] >= day}
 
+    @_locked
     def sets(self) -> AuditSets:
-        """See ``AuditStore.audits``."""
+        """See ``AuditStore.sets``."""
         return AuditSets(self._revision, tuple(self._sets[name] for name in sorted(self._sets)))
 
-    def put(self, name: str, documents: str, enforced: bool) -> AuditSet:
-        """See ``AuditStore.put_audit``."""
+    @_locked
+    def put(self, name: str, documents: str, *, enforced: bool) -> AuditSet:
+        """See ``AuditStore.put``."""
         before = self._sets.get(name)
         if before and (before.documents, before.enforced) == (documents, enforced):
             return before
@@ -104,8 +125,9 @@ class MemoryAudits:
             self._begin_anew(self._sets)
         return self._sets[name]
 
+    @_locked
     def drop(self, name: str) -> bool:
-        """See ``AuditStore.drop_audit``."""
+        """See ``AuditStore.drop``."""
         before = self._sets.pop(name, None)
         if before is None:
             return False
@@ -123,8 +145,9 @@ class MemoryAudits:
                     self._sets[name], since=self._now_s(), revision=self._revision
                 )
 
-    def work(self, most_facts: int, edges: dict[int, Edge]) -> AuditWork:
-        """See ``AuditStore.audit_work``."""
+    @_locked
+    def work(self, most_facts: int) -> list[Waiting]:
+        """See ``AuditStore.work``."""
         items: list[Waiting] = []
         left = most_facts
         for _, item in sorted(self._waiting.items(), key=lambda held: held[0][0]):
@@ -132,11 +155,11 @@ class MemoryAudits:
                 break
             items.append(item)
             left -= len(item.rows)
-        named = {edge for item in items for edge in item.rows[:, 0].tolist()}
-        return AuditWork(tuple(items), {number: edges[number] for number in named if number in edges})
+        return items
 
+    @_locked
     def keep(self, done: Sequence[Waiting], results: Sequence[AuditResult]) -> None:
-        """See ``AuditStore.keep_audit``."""
+        """See ``AuditStore.keep``."""
         if any((item.day, item.id) not in self._waiting for item in done):
             return
         for item in done:
@@ -146,8 +169,9 @@ class MemoryAudits:
             if current and not current.enforced and current.revision == result.revision:
                 self._results.setdefault(result.name, _Results()).add(result, self._most_offenders)
 
+    @_locked
     def state(self, name: str) -> AuditState | None:
-        """See ``AuditStore.audit_state``."""
+        """See ``AuditStore.state``."""
         if name not in self._sets:
             return None
         found = self._results.get(name) or _Results()
@@ -155,8 +179,9 @@ class MemoryAudits:
         reasons = tuple(Reason(*key, *found.reasons[key]) for key in sorted(found.reasons))
         return AuditState(self._sets[name], found.totals, counts, reasons)
 
+    @_locked
     def offenders(self, name: str) -> list[Offender]:
-        """See ``AuditStore.audit_offenders``."""
+        """See ``AuditStore.offenders``."""
         found = self._results.get(name) or _Results()
         return sorted(found.offenders.values(), key=lambda o: (o.policy != "", -o.flows, *o.key))
 

@@ -12,7 +12,7 @@ import pytest
 
 from fathom.agent.questions import ProbeStatus
 from fathom.events.batches import Loss
-from fathom.server import answers, audit_examples, examples
+from fathom.server import answers, audit_examples, examples, policy_examples
 from fathom.server.app import documented
 from fathom.server.reference import html, markdown
 
@@ -39,6 +39,15 @@ def test_the_routes_are_these() -> None:
         "/api/v1/policy/audit/{name}",
         "/api/v1/policy/audit/{name}/documents",
         "/api/v1/policy/audit/{name}/offenders",
+        "/api/v1/policy/coverage",
+        "/api/v1/policy/diff",
+        "/api/v1/policy/evaluate",
+        "/api/v1/policy/explain/flow",
+        "/api/v1/policy/explain/rule",
+        "/api/v1/policy/exposure",
+        "/api/v1/policy/generate",
+        "/api/v1/policy/graph",
+        "/api/v1/policy/replay",
         "/api/v1/status",
         "/api/v1/stream",
         "/api/v1/workloads",
@@ -151,9 +160,9 @@ def test_the_page_for_people_escapes_what_it_shows() -> None:
 
 
 def test_examples_survive_the_wire() -> None:
-    every = {**vars(examples), **vars(audit_examples)}
+    every = {**vars(examples), **vars(audit_examples), **vars(policy_examples)}
     found = {name: value for name, value in every.items() if name.isupper() and not name.startswith("_")}
-    assert len(found) >= 11
+    assert len(found) >= 27
     for example in found.values():
         if isinstance(example, str):
             continue

@@ -152,9 +152,9 @@ def test_the_store_of_version_1_answers_as_it_did(version_1):
     assert [(p.time_s, p.sums.connections) for p in store.series(web.id, day, 3_600)] == [(DAY, 2), (DAY + 3_600, 1)]
     assert store.due(DAY + 86_400) == [DAY // 3_600 + 1]
     assert store.nodes()[0].batches == 2
-    assert store.audits().sets == ()
-    assert store.put_audit("web", "kind: x", enforced=False).since == DAY + 90_000
-    assert store.audit_work(1).items == ()
+    assert store.audit.sets().sets == ()
+    assert store.audit.put("web", "kind: x", enforced=False).since == DAY + 90_000
+    assert store.audit.work(1) == []
     store.close()
     for path in version_1.glob("*.db"):
         with sqlite3.connect(path) as connection:

@@ -19,6 +19,8 @@ LINES = {
     "coverage": "Say how much of the traffic was seen, and which workloads have too little history.",
     "exposure": "List the workloads that no policy covers, and what could reach them.",
     "graph": "Draw who talks to whom, or who may.",
+    "audit": "Judge policies on live traffic, without enforcing them.",
+    "promote": "Print an audited set as it would be applied, if its audit proved it.",
 }
 
 

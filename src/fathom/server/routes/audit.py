@@ -22,7 +22,7 @@ from fathom.server.auditor import Listener, Told
 from fathom.server.bodies import body_of
 from fathom.server.desk import AtDesk, Desk
 from fathom.server.documented import encode, no_content, returns, streams, takes
-from fathom.server.policytexts import accepted
+from fathom.server.policytexts import accepted, parsed
 from fathom.server.problems import ProblemError
 from fathom.server.sse import ALIVE, RETRY, Sse, check_room, message, say
 from fathom.server.times import NS, duration_ns
@@ -47,11 +47,11 @@ Scope = Annotated[
 )
 async def audits(desk: AtDesk) -> Response:
     """Every registered set, and how much traffic it would newly deny; the window begins with the first."""
-    sets = (await desk.ask(desk.store.audits)).sets
-    states = await desk.ask(lambda: [desk.store.audit_state(item.name) for item in sets])
+    sets = (await desk.ask(desk.store.audit.sets)).sets
+    states = await desk.ask(lambda: [desk.store.audit.state(item.name) for item in sets])
     window, loss = await desk.trust(_since(desk, sets))
     items = await desk.ask(lambda: [rows.audit(state) for state in states if state])
-    waiting = await desk.ask(desk.store.audit_backlog)
+    waiting = await desk.ask(desk.store.audit.backlog)
     return encode(answers.Audits(items=items, window=window, loss=loss, waiting=waiting))
 
 
@@ -68,11 +68,11 @@ async def register(request: Request, desk: AtDesk) -> Response:
     asked = await body_of(request, answers.AuditAsked)
     if asked.name == _TAKEN:
         raise ProblemError(422, f"{_TAKEN!r} is no name for a set", do="choose another")
-    await desk.work(accepted, asked.name, asked.documents, desk.settings.max_policies)
-    names = {item.name for item in (await desk.ask(desk.store.audits)).sets}
+    await desk.work(lambda: accepted(parsed(asked.name, asked.documents), desk.settings.max_policies))
+    names = {item.name for item in (await desk.ask(desk.store.audit.sets)).sets}
     if asked.name not in names and len(names) >= desk.settings.audit_sets:
         raise ProblemError(422, f"{len(names)} sets are registered already", do="remove one, or join several into one")
-    await desk.ask(desk.store.put_audit, asked.name, asked.documents, enforced=asked.enforced)
+    await desk.ask(desk.store.audit.put, asked.name, asked.documents, enforced=asked.enforced)
     desk.auditor.wake()
     return encode(await _answer(desk, await _state(desk, asked.name), Need()))
 
@@ -166,7 +166,7 @@ async def audit(name: Name, asked: Annotated[AuditQuestion, Query()], desk: AtDe
 )
 async def remove(name: Name, desk: AtDesk) -> Response:
     """Judge nothing against this set any more. Nothing changes in a cluster."""
-    if not await desk.ask(desk.store.drop_audit, name):
+    if not await desk.ask(desk.store.audit.drop, name):
         raise _absent()
     desk.auditor.wake()
     return Response(status_code=204)
@@ -190,7 +190,7 @@ class OffendersAsked(BaseModel):
 async def offenders(name: Name, asked: Annotated[OffendersAsked, Query()], desk: AtDesk) -> Response:
     """Who would be denied, or could not be judged: both ends, protocol, port, how often and when, and what decided."""
     state = await _state(desk, name)
-    found = await desk.ask(desk.store.audit_offenders, name)
+    found = await desk.ask(desk.store.audit.offenders, name)
     chosen = [one for one in found if asked.scope in ("alone" if one.policy else "together", "all")]
     window, loss = await desk.trust(_since(desk, (state.set,)))
     return encode(
@@ -218,7 +218,7 @@ async def documents(name: Name, desk: AtDesk) -> Response:
 
 async def _state(desk: Desk, name: str) -> AuditState:
     """Raises ProblemError if there is no such set."""
-    state = await desk.ask(desk.store.audit_state, name)
+    state = await desk.ask(desk.store.audit.state, name)
     if state is None:
         raise _absent()
     return state
@@ -238,6 +238,6 @@ def _since(desk: Desk, sets: tuple[AuditSet, ...]) -> Window:
 
 async def _answer(desk: Desk, state: AuditState, need: Need) -> answers.AuditAnswer:
     window, loss = await desk.trust(_since(desk, (state.set,)))
-    waiting = await desk.ask(desk.store.audit_backlog)
+    waiting = await desk.ask(desk.store.audit.backlog)
     now_s = desk.now_ns() // NS
     return await desk.ask(rows.answer, state, waiting, window, loss, need, now_s)

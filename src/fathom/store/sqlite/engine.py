@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,21 +22,10 @@ import numpy.typing as npt
 from fathom.errors import FathomError, StoreBusy, StoreDamaged, StoreError
 from fathom.events.batches import Batch
 from fathom.events.edges import Edge, EdgeColumns
-from fathom.policy.findings import Offender
 from fathom.policy.inventory import Records
 from fathom.policy.seccomp import SyscallSet
 from fathom.store import filters, inventories, parts, schema, syscalls
-from fathom.store.audits import (
-    MOST_OFFENDERS,
-    MOST_WAITING,
-    AuditResult,
-    AuditSet,
-    AuditSets,
-    AuditState,
-    AuditWork,
-    Waiting,
-    waiting,
-)
+from fathom.store.audits import MOST_OFFENDERS, MOST_WAITING
 from fathom.store.cursors import Key, seal, unseal
 from fathom.store.interface import (
     SECONDS_PER_DAY,
@@ -54,7 +43,8 @@ from fathom.store.interface import (
 )
 from fathom.store.planning import HOURS_PER_DAY
 from fathom.store.spans import Cuts, Spans
-from fathom.store.sqlite import audits, damage, files
+from fathom.store.sqlite import damage, files
+from fathom.store.sqlite.auditing import Reach, SqliteAudits
 from fathom.store.sqlite.dayfile import DayFile
 from fathom.store.sqlite.metafile import MetaFile
 from fathom.store.sqlite.reader import View
@@ -86,8 +76,8 @@ class SqliteStore:
     ) -> None:
         self._layout, self._clock = layout, clock
         self._most_edges, self._synchronous = most_edges, synchronous
-        self._most_waiting, self._most_offenders = most_waiting, most_offenders
-        self._waiting: dict[int, int] | None = None  # facts that wait for the audit by day; None: not counted yet
+        self._most_offenders = most_offenders
+        self.audit = SqliteAudits(self._reach(), most_waiting)
         self._lock = threading.RLock()
         self._notes: deque[str] = deque(maxlen=_NOTES)
         self._days: OrderedDict[int, DayFile] = OrderedDict()
@@ -96,6 +86,17 @@ class SqliteStore:
         self._closed = False
         self._failing = False
         self._read_only_id = ""
+
+    def _reach(self) -> Reach:
+        """What the audit's part may do."""
+        return Reach(
+            lambda ask: self._asking(ask),
+            self._changing,
+            lambda: self._writer().audits,
+            self._day,
+            lambda: self._layout.days(),
+            self._now,
+        )
 
     # Opening and closing
 
@@ -216,26 +217,12 @@ class SqliteStore:
                 )
         days = sorted(split)
         for day in days:
-            held = self._hold(batch, day, split[day].facts)
+            held = self.audit.hold(batch, day, split[day].facts)
             kept = self._day(day).write(batch.id, split[day], span, first=day == days[0], waiting=held)
             if kept and held:
-                self._queue()[day] = self._queue().get(day, 0) + max(len(held.rows), 1)
+                self.audit.held(held)
             new |= kept
         return new
-
-    def _hold(self, batch: Batch, day: int, facts: parts.Matrix) -> Waiting | None:
-        """How a part of a batch waits for the audit; None if no set is audited, or there is nothing to judge."""
-        revision = self._writer().audits.revision
-        if not revision or not len(facts):
-            return None
-        return waiting(batch, day, revision, facts, room=self._most_waiting - sum(self._queue().values()))
-
-    def _queue(self) -> dict[int, int]:
-        """Facts that wait for the audit, by day."""
-        if self._waiting is None:
-            counted = {day: self._day(day).waiting() for day in self._layout.days()}
-            self._waiting = {day: count for day, count in counted.items() if count}
-        return self._waiting
 
     def _day(self, day: int) -> DayFile:
         """The open file of ``day``, made if it is absent."""
@@ -254,59 +241,6 @@ class SqliteStore:
         """Time from which on facts are refused: a day ahead of the clock, or of what is there if that is later."""
         newest = max(self._writer().registered, default=0)
         return max(self._now(), (newest + 1) * SECONDS_PER_DAY) + _AHEAD_S
-
-    # The audit of policies
-
-    def audits(self) -> AuditSets:
-        """See ``AuditStore.audits``."""
-        return self._asking(View.audits)
-
-    def put_audit(self, name: str, documents: str, *, enforced: bool) -> AuditSet:
-        """See ``AuditStore.put_audit``."""
-        with self._writing():
-            return self._healing(lambda: self._writer().audits.put(name, documents, enforced, self._now()))
-
-    def drop_audit(self, name: str) -> bool:
-        """See ``AuditStore.drop_audit``."""
-        with self._writing():
-            return self._healing(lambda: self._writer().audits.drop(name, self._now()))
-
-    def audit_work(self, most_facts: int) -> AuditWork:
-        """See ``AuditStore.audit_work``."""
-        with self._writing():
-            days = sorted(self._healing(self._queue))
-        there = set(self._layout.days())
-        return self._asking(lambda view: view.audit_work([day for day in days if day in there], most_facts))
-
-    def audit_backlog(self) -> int:
-        """See ``AuditStore.audit_backlog``."""
-        with self._writing():
-            return sum(self._healing(self._queue).values())
-
-    def keep_audit(self, done: Sequence[Waiting], results: Sequence[AuditResult]) -> None:
-        """See ``AuditStore.keep_audit``."""
-        with self._writing():
-            self._healing(lambda: self._keep_audit(done, results))
-
-    def _keep_audit(self, done: Sequence[Waiting], results: Sequence[AuditResult]) -> None:
-        tables = self._writer().audits
-        tables.keep(done, results)
-        queue, there = self._queue(), set(self._layout.days())
-        for day, batches in audits.by_day(tables.unsettled).items():
-            queue.pop(day, None)
-            if day in there:
-                self._day(day).forget_waiting(batches)
-                if count := self._day(day).waiting():
-                    queue[day] = count
-        tables.settle()
-
-    def audit_state(self, name: str) -> AuditState | None:
-        """See ``AuditStore.audit_state``."""
-        return self._asking(lambda view: view.audit_state(name))
-
-    def audit_offenders(self, name: str) -> list[Offender]:
-        """See ``AuditStore.audit_offenders``."""
-        return self._asking(lambda view: view.audit_offenders(name))
 
     def keep_inventory(self, records: Records, *, cluster: str = "") -> None:
         """See ``Store.keep_inventory``."""
@@ -370,7 +304,7 @@ class SqliteStore:
             if day in self._days:
                 self._days.pop(day).close()
             files.delete(self._layout.day(day))
-            self._queue().pop(day, None)
+        self.audit.forget()
         meta.retire(going)
         # An edge is known to its agent for a while after its last fact: keep it for two days at least.
         first_day = min(first_hour // HOURS_PER_DAY, self._now() // SECONDS_PER_DAY - 1)
@@ -461,6 +395,10 @@ class SqliteStore:
         """See ``Store.inventory``."""
         return self._asking(lambda view: view.inventory(window))
 
+    def inventory_revision(self) -> int:
+        """See ``Store.inventory_revision``."""
+        return self._asking(View.inventory_revision)
+
     def syscalls(self, window: Window) -> list[SyscallSet]:
         """See ``Store.syscalls``."""
         return self._asking(lambda view: view.syscalls(window))
@@ -490,6 +428,11 @@ class SqliteStore:
                 self._failing = True
                 self._reopen_days()
                 raise
+
+    def _changing(self, change: Callable[[], T]) -> T:
+        """What ``change`` gives, in the writer's turn."""
+        with self._writing():
+            return self._healing(change)
 
     def _reopen_days(self) -> None:
         """Let go of the days' files after a failure, so that nothing of it lives on in a connection."""
@@ -551,7 +494,7 @@ class SqliteStore:
             f"the facts of {files.day_text(day)} were damaged ({why}); the file was kept aside as {kept.name},"
             " roll-ups made of it still answer"
         )
-        self._waiting = None
+        self.audit.forget()
         self._writer().retire([day])
 
     def _replace_meta(self, why: str) -> None:

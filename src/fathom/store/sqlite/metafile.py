@@ -31,6 +31,9 @@ from fathom.store.sqlite.files import connect, make, transaction, translated, ur
 from fathom.store.syscalls import SyscallRow
 
 _NS = 1_000_000_000
+_ADVANCE_INVENTORY = (
+    "INSERT INTO identity VALUES('inventory_revision', '1') ON CONFLICT(name) DO UPDATE SET value = value + 1"
+)
 _EDGE_COLUMNS = 17
 _ADD_EDGE = f"INSERT OR IGNORE INTO edges VALUES({', '.join('?' * _EDGE_COLUMNS)})"
 
@@ -206,6 +209,7 @@ class MetaFile:
             write(f"INSERT OR REPLACE INTO endpoints VALUES({_marks(EndpointRow)})", [row for row, _ in rows])
             held = [address for _, addresses in rows for address in addresses]
             write(f"INSERT OR REPLACE INTO endpoint_addresses VALUES({_marks(AddressRow)})", held)
+            self._connection.execute(_ADVANCE_INVENTORY)
 
     def keep_syscalls(self, rows: Iterable[SyscallRow]) -> None:
         """Add system calls."""

@@ -24,7 +24,7 @@ from fathom.policy.findings import Offender
 from fathom.policy.inventory import Records
 from fathom.policy.seccomp import SyscallSet
 from fathom.store import inventories, queries, schema, syscalls
-from fathom.store.audits import AuditSets, AuditState, AuditWork, Waiting
+from fathom.store.audits import AuditSets, AuditState, Waiting
 from fathom.store.columns import COUNTERS, add, to_sums
 from fathom.store.cursors import Key
 from fathom.store.filters import conditions
@@ -322,6 +322,11 @@ class View:
         known = dict(self._ask("SELECT node, first_seen FROM nodes"))
         return coverage(window, known, observed, grace_s)
 
+    def inventory_revision(self) -> int:
+        """How often the inventory was changed."""
+        rows = self._ask("SELECT value FROM identity WHERE name = 'inventory_revision'")
+        return int(rows[0][0]) if rows else 0
+
     def audits(self) -> AuditSets:
         """All audited sets of policies."""
         return audits.read_sets(self._ask)
@@ -334,27 +339,18 @@ class View:
         """The evidence of one."""
         return audits.read_offenders(self._ask, name)
 
-    def audit_work(self, days: Sequence[int], most_facts: int) -> AuditWork:
-        """Batches of ``days`` that wait for the audit, and their edges."""
+    def audit_work(self, days: Sequence[int], most_facts: int) -> list[Waiting]:
+        """Batches of ``days`` that wait for the audit."""
         done = audits.read_done(self._ask)
-        items: list[Waiting] = []
+        found: list[Waiting] = []
         left = most_facts
         for day in days:
             if left > 0:
                 with self._day(day) as connection:
-                    found = audits.read_waiting(connection, day, done, left)
-                items += found
-                left -= sum(len(item.rows) for item in found)
-        ids = sorted({edge for item in items for edge in item.rows[:, 0].tolist()})
-        return AuditWork(tuple(items), self._edges(ids))
-
-    def _edges(self, ids: Sequence[int]) -> dict[int, Edge]:
-        self._ask(queries.MAKE_PICKED)
-        with translated(self._layout.meta):
-            self._connection.executemany(queries.PICK_ONE, [(number,) for number in ids])
-        columns = ", ".join(queries.EDGE)
-        rows = self._ask(f"SELECT id, {columns} FROM edges WHERE id IN (SELECT id FROM picked)")
-        return {row[0]: to_edge(row[1:]) for row in rows}
+                    here = audits.read_waiting(connection, day, done, left)
+                found += here
+                left -= sum(len(item.rows) for item in here)
+        return found
 
     @contextlib.contextmanager
     def hour(self, hour: int) -> Iterator[HourRows | None]:
