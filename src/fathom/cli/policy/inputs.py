@@ -97,9 +97,14 @@ def _recorded(files: Files, file: str) -> Material:
     store = open_recording(Path(file))
     try:
         window = _window(whole(store), files.since, files.until)
-        about_ = {"workload": files.workload, "node": files.node, "cluster": files.cluster}
-        given = {name: text for name, text in about_.items() if text is not None}
-        found = material(store, window, manifests=added, **given)
+        found = material(
+            store,
+            window,
+            workload=files.workload or "",
+            node=files.node or "",
+            cluster=files.cluster or "",
+            manifests=added,
+        )
     finally:
         store.close()
     if files.flows is None:
