@@ -1,0 +1,44 @@
+"""An hour of the example as a store holds it, seen from node-1, of which ten minutes are missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fathom.events.batches import Batch, BatchId, Clock, Observed
+from fathom.events.edges import FACT, Direction, Edge, Workload
+from fathom.policy import manifests
+from fathom.store.interface import Store, Window
+from fathom.store.opening import open_store
+
+BEGIN, END = 1_769_212_800, 1_769_216_400  # 2026-01-24T00:00:00Z, an hour later
+WINDOW = Window(BEGIN, END)
+NS = 1_000_000_000
+
+
+def edge(who: str, peer: str, port: int, direction: Direction = "egress") -> Edge:
+    """An edge of a workload of the example."""
+    space, kind, name = who.split("/")
+    return Edge(Workload("", "node-1", space, kind, name), direction, peer, "", "TCP", port)
+
+
+EDGES = (
+    edge("shop/Deployment/web", "shop/Deployment/api", 9090),
+    edge("shop/Deployment/api", "shop/StatefulSet/db", 5432),
+    edge("shop/Deployment/api", "monitoring/Deployment/prometheus", 9100, "ingress"),
+)
+
+
+def shop_store(folder: Path) -> Store:
+    """A store below ``folder``, the example's; to be closed."""
+    store = open_store(f"sqlite://{folder}/store", clock=lambda: END)
+    facts = np.zeros(6, FACT)
+    facts["edge"] = [item.id for item in EDGES] * 2
+    facts["bucket"] = [BEGIN + 60] * 3 + [BEGIN + 3_000] * 3
+    facts["connections"] = 5
+    observed = (Observed(BEGIN * NS, (BEGIN + 1_800) * NS), Observed((BEGIN + 2_400) * NS, END * NS))
+    store.write(Batch(BatchId("node-1", "b", 1), Clock(0, 0, END * NS), EDGES, facts, (), observed))
+    text = (folder / "manifests/shop.yaml").read_text()
+    store.keep_inventory(manifests.read_texts([("shop.yaml", text)]).records)
+    return store
