@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 
 import msgspec
 import numpy as np
@@ -22,6 +23,7 @@ from fathom.policy.labelling import stable_labels, workload_of
 
 #: In ``Subjects.of_pod``: a pod on the host's network; a pod that no label chooses.
 ON_HOST, NOBODY = -2, -1
+_LONGEST = 253  # characters of a name (RFC 1123)
 _Labels = frozenset[tuple[str, str]]
 
 
@@ -39,9 +41,13 @@ class Subject(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The name of its policies, ``kind-name``."""
+        """The name of its policies, ``kind-name``; where that is too long for a name, its begin and a hash of it."""
         _, kind, name = self.workloads[0].split("/", 2)
-        return f"{kind.lower()}-{name}"
+        whole = f"{kind.lower()}-{name}"
+        if len(whole) <= _LONGEST:
+            return whole
+        told_apart = blake2b(whole.encode(), digest_size=5).hexdigest()
+        return f"{whole[: _LONGEST - 11].rstrip('-.')}-{told_apart}"
 
 
 class Subjects:

@@ -25,6 +25,7 @@ from fathom.policy.inventory import (
     Slice,
     Workload,
 )
+from fathom.policy.policysets import read_texts
 
 WEB = {"app": "web", "pod-template-hash": "5d"}
 DB = {"app": "db", "statefulset.kubernetes.io/pod-name": "db-0"}
@@ -336,6 +337,24 @@ def test_what_the_api_cannot_say_is_left_out_with_its_reason() -> None:
         "the protocol is outside of the API",
         "both ends are outside of pods",
     ]
+
+
+def test_names_of_policies_are_names_however_long_the_workloads_are() -> None:
+    records = shop()
+    for number, letter in enumerate("xy"):
+        long = "w" * 230 + "." + "w" * 21 + letter
+        pod = Pod(
+            "shop", f"p{letter}", {"app": letter}, (f"10.0.1.{20 + number}",), "n1", workload=("Deployment", long)
+        )
+        records.pods.append(pod)
+    found = made(flow("shop/px", "data/db-0"), flow("shop/py", "data/db-0"), records=records, directions=("egress",))
+    names = [
+        document["metadata"]["name"] for document in found.documents if document["metadata"]["namespace"] == "shop"
+    ]
+    assert [len(name) for name in names] == [252, 252]  # of 253: no dot before the hash
+    assert len(set(names)) == 2
+    assert names[0].startswith("deployment-wwww")
+    assert not read_texts([("found.yaml", to_yaml(found.documents))]).refused
 
 
 def test_a_pod_with_itself_needs_no_rule() -> None:
