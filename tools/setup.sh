@@ -18,7 +18,14 @@ as_owner() {
     fi
 }
 
-packages() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "${1:-tools/packages.txt}" | tr -d ' \t'; }
+# Lines of "package" or "package (program)": the latter is not wanted where that program is there already.
+packages() {
+    local package program
+    while read -r package program; do
+        program=${program//[()]/}
+        [[ $program ]] && command -v "$program" > /dev/null || echo "$package"
+    done < <(sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "${1:-tools/packages.txt}")
+}
 
 missing_packages() {
     local package
@@ -49,7 +56,8 @@ install_packages() {
         root=(sudo)
     fi
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq update
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" > /dev/null
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends --no-remove \
+        "${missing[@]}" > /dev/null
 }
 
 # One stamp a step: the hash of what the step reads. An unchanged hash means that there is nothing to do.

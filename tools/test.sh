@@ -48,8 +48,8 @@ run() {
 # shellcheck disable=SC2317
 as_root() {
     local place=$scratch/root
-    sudo -n --preserve-env=FATHOM_REQUIRE,FATHOM_VM_CACHE,FATHOM_KUBE_CACHE,PATH env HOME="$place" \
-        PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$place/hypothesis" TMPDIR="$place" \
+    sudo -n --preserve-env=FATHOM_REQUIRE,FATHOM_VM_CACHE,FATHOM_CONTAINER_CACHE,FATHOM_KUBE_CACHE,PATH \
+        env HOME="$place" PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$place/hypothesis" TMPDIR="$place" \
         .venv/bin/python -m pytest -q -p no:cacheprovider --basetemp="$place/pytest" "$@"
 }
 
@@ -85,12 +85,15 @@ with_root() {
 longer() {
     local cache=${XDG_CACHE_HOME:-$HOME/.cache}
     export FATHOM_VM_CACHE=${FATHOM_VM_CACHE:-$cache/fathom-vm} FATHOM_KUBE_CACHE=${FATHOM_KUBE_CACHE:-$cache/fathom-kube}
+    export FATHOM_CONTAINER_CACHE=${FATHOM_CONTAINER_CACHE:-$cache/fathom-containers}
     for packages in tools/packages-*.txt; do tools/setup.sh --packages "$packages"; done
     tools/vm/fetch-kernels.sh
+    tools/containers/root.sh || echo "test: the containers' root cannot be made here: tests/containers will skip" >&2
     tools/kube/build.sh kube agnhost coredns pause images netpol crds ||
         echo "test: the cluster cannot be built here: tests/kube will skip" >&2
     both slow "$@"
     part with_root tests/vm "$@"
+    part with_root tests/containers "$@"
     part with_root tests/kube "$@"
 }
 

@@ -7,13 +7,16 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from generated_clusters import OUTSIDE, SPACES, TCP, Made, make
+from covered import Rules, name_of, subject_pods
+from generated_clusters import CHANGE, OUTSIDE, SPACES, START, TCP, Made, make
 
 from fathom.policy.compile import compile_policies
 from fathom.policy.documents import Document
 from fathom.policy.evaluate import UNDECIDED, VERDICTS, evaluate
 from fathom.policy.flows import Builder
 from fathom.policy.generate import Choices, Evidence, Generated, generate
+from fathom.policy.inventory import Inventory, Pod
+from fathom.policy.model import DIRECTIONS, PROTOCOLS, Direction
 from fathom.policy.policysets import read
 from fathom.policy.problems import Place
 from fathom.policy.resolve import Resolved, resolve
@@ -21,10 +24,11 @@ from fathom.policy.resolve import Resolved, resolve
 FORMS = ("networkpolicy", "cilium")
 
 
-def verdicts(documents: Any, made: Made, resolved: Resolved) -> np.ndarray[Any, Any]:
+def verdicts(documents: Any, inventory: Inventory, resolved: Resolved) -> np.ndarray[Any, Any]:
+    """The verdict of each flow (index into VERDICTS) under the documents, which must be understood in full."""
     found = read(Document(Place("generated", number), doc) for number, doc in enumerate(documents))
     assert not [p for p in found.problems if p.severity != "warning"], found.problems
-    return evaluate(compile_policies(found, made.inventory), resolved).verdict
+    return evaluate(compile_policies(found, inventory), resolved).verdict
 
 
 def without(documents: Any, rule: Evidence) -> list[dict[str, Any]]:
@@ -39,10 +43,6 @@ def without(documents: Any, rule: Evidence) -> list[dict[str, Any]]:
     return changed
 
 
-def name_of(doc: dict[str, Any]) -> str:
-    return f"{doc['metadata']['namespace']}/{doc['metadata']['name']}"
-
-
 def told(verdict: np.ndarray[Any, Any], made: Made, wrong: Any) -> list[Any]:
     return [(made.flows.to_dict(int(n)), VERDICTS[int(verdict[n])]) for n in wrong]
 
@@ -51,7 +51,7 @@ def check_history_is_allowed(seed: int, choices: Choices) -> int:
     """What was seen is allowed. Returns how many flows that are."""
     made = make(seed)
     found = generate(made.flows, made.inventory, choices)
-    verdict = verdicts(found.documents, made, resolve(made.flows, made.inventory))
+    verdict = verdicts(found.documents, made.inventory, resolve(made.flows, made.inventory))
     wrong = np.flatnonzero(found.used & (verdict != 0))
     assert not len(wrong), (seed, told(verdict, made, wrong))
     assert found.used.any()
@@ -70,7 +70,7 @@ def check_each_rule(form: Any, seed: int, *, widen: bool) -> int:
     for rule in found.evidence:
         if form == "cilium" and rule.companion and names_in(found, rule):
             continue  # the names of other rules are learned through it
-        verdict = verdicts(without(found.documents, rule), made, resolved)
+        verdict = verdicts(without(found.documents, rule), made.inventory, resolved)
         denied = set(np.flatnonzero(verdict != 0).tolist()) & used
         assert denied == set(rule.flows), (seed, rule, denied)
         unsure = set(np.flatnonzero(verdict == UNDECIDED).tolist()) & used
@@ -89,7 +89,7 @@ def check_outside_is_denied(form: Any, seed: int) -> int:
     rng = random.Random(seed)
     made = make(seed)
     found = generate(made.flows, made.inventory, Choices(form))
-    subjects = sorted({name for doc in found.documents for name in subject_pods(made, doc)})
+    subjects = sorted({name for doc in found.documents for name in subject_pods(made.inventory, doc)})
     used = {number for rule in found.evidence for port in rule.ports for number in span(port)}
     free = [number for number in rng.sample(range(1, 65_536), 40) if number not in used]
     builder = Builder()
@@ -103,7 +103,7 @@ def check_outside_is_denied(form: Any, seed: int) -> int:
             if other != name:
                 builder.add(name, other, rng.choice((TCP, 17, 132)), rng.choice(free))
     probes = builder.flows()
-    verdict = verdicts(found.documents, made, resolve(probes, made.inventory))
+    verdict = verdicts(found.documents, made.inventory, resolve(probes, made.inventory))
     words = [VERDICTS[int(v)] for v in verdict]
     assert words, seed
     wrong = [probes.to_dict(n) for n, word in enumerate(words) if not word.startswith("denied")]
@@ -117,15 +117,34 @@ def span(port: str) -> range:
     return range(int(first), int(last or first) + 1)
 
 
-def subject_pods(made: Made, doc: Any) -> list[str]:
-    workloads = doc["metadata"]["annotations"]["fathom.dev/workloads"].split()
-    return sorted(
-        {
-            f"{pod.namespace}/{pod.name}"
-            for pod in made.inventory.records.pods
-            if f"{pod.namespace}/{pod.workload[0]}/{pod.workload[1]}" in workloads and not pod.host_network
-        }
+def check_coverage(seed: int, choices: Choices, count: int = 400) -> tuple[int, int]:
+    """Random flows, most of which the history does not hold: documents and evidence agree on each. Returns how many
+    were allowed and denied."""
+    made, dice = make(seed), random.Random(seed)
+    found = generate(made.flows, made.inventory, choices)
+    answers = made.inventory.records.answers
+    rules = Rules(
+        found,
+        made.inventory,
+        lambda address, time: [a.name for a in answers if a.address == address and a.since <= time < a.until],
     )
+    ports = sorted({port for rule in found.evidence for port in rule.ports} | {"TCP/1", "UDP/8080", "SCTP/443"})
+    builder, expected = Builder(), []
+    for _ in range(count):
+        time = dice.choice((START, CHANGE + 10))
+        living = [p for p in made.inventory.records.pods if not p.host_network and p.since <= time < p.until]
+        src, dst = (dice.choice(living) if dice.random() < 0.7 else dice.choice(OUTSIDE) for _ in range(2))
+        protocol, port = dice.choice(ports).partition("-")[0].split("/")
+        if isinstance(src, Pod) or isinstance(dst, Pod):
+            ends = [end if isinstance(end, str) else f"{end.namespace}/{end.name}" for end in (src, dst)]
+            builder.add(*ends, PROTOCOLS[protocol], int(port), first=time, last=time)
+            expected.append(rules.verdict(src, dst, f"{protocol}/{port}", time))
+    probes = builder.flows()
+    verdict = verdicts(found.documents, made.inventory, resolve(probes, made.inventory))
+    words = [VERDICTS[int(v)] for v in verdict]
+    wrong = [(probes.to_dict(n), words[n], expected[n]) for n in range(len(words)) if words[n] != expected[n]]
+    assert not wrong, (seed, wrong[:3])
+    return words.count("allowed"), len(words) - words.count("allowed")
 
 
 def check_both_forms_agree(seed: int) -> int:
@@ -134,15 +153,15 @@ def check_both_forms_agree(seed: int) -> int:
     resolved = resolve(made.flows, made.inventory)
     first, second = (generate(made.flows, made.inventory, Choices(form)) for form in FORMS)
     assert np.array_equal(first.reasons, second.reasons)
-    one, other = (verdicts(found.documents, made, resolved) for found in (first, second))
+    one, other = (verdicts(found.documents, made.inventory, resolved) for found in (first, second))
     assert np.array_equal(one[first.used], other[first.used])
     return int(first.used.sum())
 
 
-def check_what_is_beyond(seed: int, *, widen: bool) -> int:
+def check_what_is_beyond(seed: int, direction: Direction, *, widen: bool) -> int:
     """What rules between pods allow beyond the history is what was counted. Returns how much that is."""
     made = make(seed, 40)
-    found = generate(made.flows, made.inventory, Choices("networkpolicy", ("egress",), widen=widen))
+    found = generate(made.flows, made.inventory, Choices("networkpolicy", (direction,), widen=widen))
     pods = sorted({f"{p.namespace}/{p.name}" for p in made.inventory.records.pods if not p.host_network})
     seen = pairs_seen(made, found)
     rules = [
@@ -162,13 +181,14 @@ def check_what_is_beyond(seed: int, *, widen: bool) -> int:
                     int(number),
                 )
     probes = builder.flows()
-    named = {name for doc in found.documents for name in subject_pods(made, doc)}
-    verdict = verdicts(found.documents, made, resolve(probes, made.inventory)) if len(probes) else np.zeros(0)
+    named = {name for doc in found.documents for name in subject_pods(made.inventory, doc)}
+    verdict = verdicts(found.documents, made.inventory, resolve(probes, made.inventory)) if len(probes) else np.zeros(0)
     allowed = 0
     for number in np.flatnonzero(verdict == 0).tolist():
         flow = probes.to_dict(number)
         key = (flow["src"], flow["dst"], flow["protocol"], flow["port"])
-        allowed += flow["src"] in named and key not in seen and flow["src"] != flow["dst"]
+        subject = flow["src" if direction == "egress" else "dst"]
+        allowed += subject in named and key not in seen and flow["src"] != flow["dst"]
     counted = sum(rule.beyond for rule in rules)
     own = sum(1 for key in self_pairs(rules, made, found))
     assert counted == allowed + own, seed
@@ -182,7 +202,12 @@ def pairs_seen(made: Made, found: Generated) -> set[tuple[str, str, str, int]]:
     seen = set()
     for n in range(len(rows)):
         src, dst = int(rows["src_pod"][n]), int(rows["dst_pod"][n])
-        if found.used[rows["flow"][n]] and src >= 0 and dst >= 0 and not pods[src].host_network:
+        if (
+            found.used[rows["flow"][n]]
+            and src >= 0
+            and dst >= 0
+            and not pods[src].host_network | pods[dst].host_network
+        ):
             ends = [f"{pods[p].namespace}/{pods[p].name}" for p in (src, dst)]
             seen.add((*ends, words[int(rows["protocol"][n])], int(rows["port"][n])))
     return seen
@@ -193,7 +218,7 @@ def self_pairs(rules: Any, made: Made, found: Generated) -> list[Any]:
     pairs = []
     policies = {f"{d['metadata']['namespace']}/{d['metadata']['name']}": d for d in found.documents}
     for rule in rules:
-        for name in subject_pods(made, policies[rule.policy]):
+        for name in subject_pods(made.inventory, policies[rule.policy]):
             space = name.split("/")[0]
             workloads = policies[rule.policy]["metadata"]["annotations"]["fathom.dev/workloads"].split()
             if rule.peer == f"{space}/*" or rule.peer.split() == workloads:
@@ -228,7 +253,9 @@ def clusters(count: int, first: int) -> Counter[str]:
             seen["flows allowed"] += check_history_is_allowed(seed, choices)
             seen["rules removed"] += check_each_rule(form, seed, widen=seed % 5 == 0)
             seen["flows outside"] += check_outside_is_denied(form, seed)
+            seen["flows tried"] += sum(check_coverage(seed, choices))
         seen["flows in both forms"] += check_both_forms_agree(seed)
-        seen["allowed beyond"] += check_what_is_beyond(seed, widen=seed % 5 == 0)
+        for direction in DIRECTIONS:
+            seen["allowed beyond"] += check_what_is_beyond(seed, direction, widen=seed % 5 == 0)
         seen["rules with blocks"] += check_blocks_within_bound(seed, (1, 2, 4, 16)[seed % 4])
     return seen

@@ -11,6 +11,7 @@ from closed_loop import (
     FORMS,
     check_blocks_within_bound,
     check_both_forms_agree,
+    check_coverage,
     check_each_rule,
     check_history_is_allowed,
     check_outside_is_denied,
@@ -23,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fathom.policy.generate import Choices, generate
+from fathom.policy.model import DIRECTIONS, Direction
 
 EXAMPLES = int(os.environ.get("FATHOM_EXAMPLES", "8"))
 LONG = int(os.environ.get("FATHOM_POLICY_CLUSTERS", "300"))
@@ -50,16 +52,31 @@ def test_a_flow_outside_of_every_peer_protocol_and_port_is_denied(form: Any, see
     check_outside_is_denied(form, seed)
 
 
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(seeds, st.booleans(), st.sampled_from((0, 2)), st.sampled_from((1, 4)))
+def test_exactly_what_a_rule_covers_is_allowed(form: Any, seed: int, widen: bool, merge: int, spread: int) -> None:
+    check_coverage(seed, Choices(form, widen=widen, merge_ports=merge, spread=spread))
+
+
+def test_the_flows_that_are_tried_are_of_both_kinds() -> None:
+    told = [check_coverage(seed, Choices(form)) for seed in range(20) for form in FORMS]
+    assert min(sum(column) for column in zip(*told, strict=True)) > 1_000
+
+
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(seeds)
 def test_both_forms_say_the_same_on_the_history(seed: int) -> None:
     check_both_forms_agree(seed)
 
 
+@pytest.mark.parametrize("direction", DIRECTIONS)
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(seeds, st.booleans())
-def test_what_is_allowed_between_pods_beyond_the_history_is_what_was_counted(seed: int, widen: bool) -> None:
-    check_what_is_beyond(seed, widen=widen)
+def test_what_is_allowed_between_pods_beyond_the_history_is_what_was_counted(
+    direction: Direction, seed: int, widen: bool
+) -> None:
+    check_what_is_beyond(seed, direction, widen=widen)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -89,6 +106,7 @@ def test_many_clusters() -> None:
     assert seen["clusters"] == LONG
     assert seen["rules removed"] > 10 * LONG
     assert seen["flows outside"] > 10 * LONG
+    assert seen["flows tried"] > 500 * LONG
 
 
 def test_the_clusters_hold_what_the_properties_are_about() -> None:

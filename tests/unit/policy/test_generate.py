@@ -99,6 +99,18 @@ def test_a_service_is_written_as_its_backend_and_target_port() -> None:
     assert rule["ports"] == [{"protocol": "TCP", "port": 5432}]
 
 
+@pytest.mark.parametrize(("address", "port"), [("10.96.0.9", 5000), ("10.96.0.1", 443)])
+def test_the_address_of_a_service_that_an_edge_names_is_not_its_backends(address: str, port: int) -> None:
+    """The store's edges always have an address: behind a service, pods and API server have their own."""
+    records = shop()
+    records.slices[0] = Slice("default", "kubernetes", (Backend(("203.0.113.1",)),), (("https", "TCP", 6443),))
+    plain, named = (
+        made(flow("shop/web-1", address, port, **more), records=records) for more in ({}, {"dst_address": address})
+    )
+    assert why(named) == [""]
+    assert to_yaml(named.documents) == to_yaml(plain.documents)
+
+
 def test_dns_opens_both_protocols_to_the_dns_that_was_seen_node_local_too() -> None:
     found = made(flow("shop/web-1", "kube-system/dns-1", 53, "UDP"), flow("shop/web-1", "169.254.20.10", 53, "UDP"))
     both = [{"protocol": "TCP", "port": 53}, {"protocol": "UDP", "port": 53}]
