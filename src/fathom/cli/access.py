@@ -34,14 +34,36 @@ def key_for(server: str, token_file: str | None, env: Mapping[str, str]) -> str:
     places = [caller(env).data_dir / KEY_FILE, SYSTEM_DATA / KEY_FILE]
     for place in places:
         try:
-            return _read(place)
+            key = _read(place)
         except UsageError:
             continue  # not there or another user's; told below if none can be read
+        _require_owner(server, place)
+        return key
     raise AuthenticationError(
         f"no key for {server}: none of {', '.join(map(str, dict.fromkeys(places)))} can be read",
         affects="nothing was asked",
         do="start `fathom up`, or give the key by --token-file (DATA_DIR/admin.token) or FATHOM_TOKEN",
     )
+
+
+def _require_owner(server: str, key_file: Path) -> None:
+    """Raises AuthenticationError if somebody else than the key's owner listens at ``server``: they would learn it."""
+    port = urlsplit(server).port or 80
+    strangers = listeners(port) - {0, key_file.stat().st_uid}
+    if strangers:
+        raise AuthenticationError(
+            f"user {min(strangers)} of this machine listens at {server}, and not the owner of {key_file}",
+            affects="nothing was asked: the key was not sent",
+            do="start `fathom up`, or give the key by --token-file if that server is yours",
+        )
+
+
+def listeners(port: int, net: Path = Path("/proc/net")) -> set[int]:
+    """Users that listen on TCP ``port`` of this machine (format: Documentation/networking/proc_net_tcp); none where the
+    system has no such table."""
+    tables = [table.read_text().splitlines()[1:] for table in (net / "tcp", net / "tcp6") if table.exists()]
+    rows = [line.split() for table in tables for line in table]
+    return {int(row[7]) for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
 
 
 def loopback(server: str) -> bool:

@@ -41,7 +41,7 @@ def caller(env: Mapping[str, str]) -> Caller:
     Raises UsageError if the system has no such user.
     """
     uid = os.geteuid()
-    if uid == 0 and env.get("SUDO_UID", "").isdigit():
+    if uid == 0 and env.get("SUDO_UID", "").isascii() and env.get("SUDO_UID", "").isdigit():
         uid = int(env["SUDO_UID"])
     try:
         entry = pwd.getpwuid(uid)

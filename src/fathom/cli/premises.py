@@ -87,10 +87,12 @@ def address(text: str) -> Address:
     Raises UsageError if ``text`` is none of them.
     """
     host, colon, port = text.rpartition(":")
-    if not port.isdigit() or not 0 < int(port) < 65536:
+    if not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise UsageError(f"{text!r} is no address to listen on", do="write for example 127.0.0.1:8600 or 8600")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
+    elif host.startswith("["):
+        raise UsageError(f"{text!r} is no address to listen on", do="close the bracket: [::1]:8600")
     elif ":" in host:
         raise UsageError(f"{text!r} is ambiguous", do=f"write [{host}]:{port}")
     return Address(host or ("0.0.0.0" if colon else "127.0.0.1"), int(port))

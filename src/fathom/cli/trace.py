@@ -72,14 +72,16 @@ def _trace(kind: str, duration: float | None, count: int | None, output: str, no
 
     lines = EventLines(output)
     headers = lines.is_table and not no_headers
-    if headers:
-        click.echo(lines.header())
+
+    def begin() -> None:
+        if headers:
+            click.echo(lines.header())
 
     def show(event: dict[str, Any]) -> None:
         click.echo(lines.line(event))
 
     wish = EventFilter(kind=kind, **{name: value for name, value in wanted.items() if value is not None})
-    seen = trace(kind, settings, wish, show, duration=duration, count=count)
+    seen = trace(kind, settings, wish, (begin, show), duration=duration, count=count)
     _conclude(seen, sys.stdout if headers else sys.stderr)
     return 130 if seen.interrupted else 0
 

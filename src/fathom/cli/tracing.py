@@ -113,19 +113,21 @@ def trace(
     kind: str,
     settings: ProbeSettings,
     wanted: EventFilter,
-    show: Callable[[dict[str, Any]], None],
+    told: tuple[Callable[[], None], Callable[[dict[str, Any]], None]],
     *,
     duration: float | None,
     count: int | None,
 ) -> Seen:
-    """Attach the probe ``kind``, show its events, detach it.
+    """Attach the probe ``kind``, show its events, detach it. ``told``: called once it is attached; with each event.
 
     Raises PrivilegeError, FeatureMissing, VerifierError or KernelError if the kernel refuses it, UsageError if the
     filter makes no sense.
     """
     matcher = Matcher(wanted)
     probe = _OPEN[kind](settings)
+    begin, show = told
     try:
+        begin()
         return asyncio.run(Trace(probe, matcher, show).run(duration, count))
     finally:
         probe.close()

@@ -34,6 +34,7 @@ from fathom.cli.premises import (
 )
 from fathom.cli.readiness import answers
 from fathom.cli.supervisor import Supervisor
+from fathom.errors import UsageError
 from fathom.settings import load
 
 #: How a child runs this very program; ``-P`` keeps the working directory out of its path.
@@ -85,12 +86,11 @@ def command(data_dir: Path | None, listen: str, link: str, agent_listen: str, st
         store=store,
         interval_s=load(AgentSettings, env=os.environ).interval_s,
     )
+    places = ((plan.rest, "REST", "--listen"), (plan.link, "link", "--link"), (plan.agent, "agent", "--agent-listen"))
+    if len({where.port for where, *_ in places}) < len(places):
+        raise UsageError("two of --listen, --link and --agent-listen have the same port", do="give each its own")
     with DataDir(plan.data, who):
-        for where, what, option in (
-            (plan.rest, "REST", "--listen"),
-            (plan.link, "link", "--link"),
-            (plan.agent, "agent", "--agent-listen"),
-        ):
+        for where, what, option in places:
             require_free(where, what, option)
         confine()
         return asyncio.run(_run(plan))

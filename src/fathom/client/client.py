@@ -144,7 +144,7 @@ class Client(AuditQuestions):
 def _item(kind: str, number: str, data: bytes) -> StreamItem | None:
     """A message of the stream; None for kinds that a later version may have."""
     if kind == "message":
-        return StreamEvent(int(number) if number.isdigit() else 0, decoded(data, dict[str, Any]))
+        return StreamEvent(int(number) if number.isascii() and number.isdigit() else 0, decoded(data, dict[str, Any]))
     if kind == "loss":
         return decoded(data, StreamLoss)
     return decoded(data, StreamNodes) if kind == "nodes" else None

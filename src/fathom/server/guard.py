@@ -162,7 +162,7 @@ class Guard:
             413, f"the body is larger than {most} bytes", do="send less", headers={"Connection": "close"}
         )
         told = headers.get("content-length", "0")
-        if not told.isdigit() or len(told) > 18 or int(told) > most:
+        if not (told.isascii() and told.isdigit()) or len(told) > 18 or int(told) > most:
             raise refusal
 
         async def bounded() -> Message:

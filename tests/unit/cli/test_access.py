@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,20 @@ def test_a_file_comes_before_the_environment_comes_before_the_local_key(tmp_path
     assert key_for(HERE, None, env) == "from-env"
     assert key_for(HERE, None, {}) == "local-key"
     assert key_for(AWAY, None, env) == "from-env"
+
+
+def test_the_local_key_is_not_sent_to_another_users_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "listeners", lambda _port: {0, 65_534})
+    with pytest.raises(AuthenticationError, match="user 65534 of this machine listens at"):
+        key_for(HERE, None, {})
+    assert key_for(HERE, None, {"FATHOM_TOKEN": "given"}) == "given"
+
+
+def test_who_listens_is_read_from_the_kernels_tables(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+        assert access.listeners(server.getsockname()[1]) == {os.geteuid()}
+        assert access.listeners(1) == set()
+    assert access.listeners(1, tmp_path) == set()
 
 
 def test_the_local_key_is_sent_nowhere_else() -> None:
