@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +66,6 @@ class Agent:
         #: Made once per agent process; names its batches.
         self.boot = boot or secrets.token_hex(8)
         self.started = self.clock.now()
-        self.cpu_at_start_ns = time.process_time_ns()
         self.watched = [Watched(probe, settings.recent_bytes) for probe in probes]
         self.live = Live(settings.max_subscribers, settings.subscriber_queue)
         self.events = Events([w.recent for w in self.watched], identities, self.live, render or _render)

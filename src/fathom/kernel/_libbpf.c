@@ -730,21 +730,6 @@ static PyObject *module_test_run(PyObject *module, PyObject *args)
 	return err ? fail(err, "test run") : Py_BuildValue("II", options.retval, options.duration);
 }
 
-/* misses(program) -> how often the kernel left it out because it ran already on that CPU */
-static PyObject *module_misses(PyObject *module, PyObject *args)
-{
-	struct bpf_prog_info info = {0};
-	uint32_t size = sizeof(info);
-	int program;
-
-	(void)module;
-	if (!PyArg_ParseTuple(args, "i", &program))
-		return NULL;
-	if (bpf_obj_get_info_by_fd(program, &info, &size))
-		return fail(errno, "program info");
-	return PyLong_FromUnsignedLongLong(info.recursion_misses);
-}
-
 /* ids(kind) -> ids of all programs (0), maps (1) or links (2) of this kernel */
 static PyObject *module_ids(PyObject *module, PyObject *args)
 {
@@ -798,7 +783,6 @@ static PyMethodDef methods[] = {
     {"ring", module_ring, METH_VARARGS, NULL},
     {"possible_cpus", module_possible_cpus, METH_NOARGS, NULL},
     {"test_run", module_test_run, METH_VARARGS, NULL},
-    {"misses", module_misses, METH_VARARGS, NULL},
     {"ids", module_ids, METH_VARARGS, NULL},
     {"probe", module_probe, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -62,9 +62,6 @@ def possible_cpus() -> int: ...
 def test_run(program: int, context: bytes, repeat: int, packet: bytes = b"", /) -> tuple[int, int]:  # noqa: PT028
     """BPF_PROG_TEST_RUN on ``context`` or, for programs of the network, on ``packet``: (return value, ns a run)."""
 
-def misses(program: int, /) -> int:
-    """How often the kernel left the program out because it ran already on that CPU (0 before Linux 5.12)."""
-
 def ids(kind: int, /) -> list[int]:
     """Ids of all programs (0), maps (1) or links (2) of this kernel."""
 

@@ -106,13 +106,6 @@ class Object:
         """Descriptor of a program; it belongs to this object."""
         return self._object.program_fd(name)
 
-    def program_misses(self, name: str) -> int:
-        """How often a program did not run because it was interrupted on its CPU by itself. Raises KernelError."""
-        try:
-            return _libbpf.misses(self.program_fd(name))
-        except OSError as error:
-            raise KernelError(f"program {name}: {error.strerror}", errno=error.errno or 0) from error
-
     def map_fd(self, name: str) -> int:
         """Descriptor of a map; it belongs to this object."""
         return self._object.map_fd(name)

@@ -65,7 +65,6 @@ class Totals:
     """Counts since start."""
 
     facts_dropped: int = 0
-    batches_dropped: int = 0
     files_damaged: int = 0
     losses: Counter[tuple[str, str]] = field(default_factory=Counter)  # (hop, reason) -> facts
 
@@ -256,7 +255,6 @@ class Outbox:
         """``batch`` with losses only. Losses that cannot be sent are left out of a batch that cannot be encoded."""
         facts = len(batch.facts)
         self.totals.facts_dropped += facts
-        self.totals.batches_dropped += 1
         self.totals.losses[hop, reason] += facts
         if hop == "agent":
             bucket = max(batch.clock.wall_ns, 0) // 1_000_000_000

@@ -98,7 +98,6 @@ class Classes:
             first = inverse = np.arange(len(profiles))
         self.pod_count = len(first)
         self.profile_class = inverse.astype(np.int64)
-        self.representative = first
         for (scope, key), at in position.items():
             self._columns_of[scope, key] = (codes[at, first], values[at])
 
