@@ -71,8 +71,9 @@ _META = (
     " valid_from INTEGER NOT NULL, valid_to INTEGER NOT NULL, uid TEXT NOT NULL, owner_kind TEXT NOT NULL,"
     " owner_name TEXT NOT NULL, node TEXT NOT NULL, host_network INTEGER NOT NULL, labels TEXT NOT NULL,"
     " document TEXT NOT NULL, PRIMARY KEY(cluster, kind, namespace, name, valid_from)) WITHOUT ROWID, STRICT",
-    "CREATE TABLE endpoint_addresses(address_key TEXT NOT NULL, valid_from INTEGER NOT NULL, valid_to INTEGER NOT NULL,"
-    " cluster TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,"
+    # The key's columns first: SQLite 3.40's quick_check takes others that stand among them for NULL (WITHOUT ROWID).
+    "CREATE TABLE endpoint_addresses(address_key TEXT NOT NULL, valid_from INTEGER NOT NULL, cluster TEXT NOT NULL,"
+    " kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, valid_to INTEGER NOT NULL,"
     " PRIMARY KEY(address_key, valid_from, cluster, kind, namespace, name)) WITHOUT ROWID, STRICT",
     f"CREATE TABLE syscalls({_WORKLOAD}, image TEXT NOT NULL, executable TEXT NOT NULL, architecture TEXT NOT NULL,"
     " syscall TEXT NOT NULL, count INTEGER NOT NULL, first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL,"

@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from fathom.cli.files import MOST_TOGETHER, read_text, read_texts
 from fathom.cli.policy.problems import tell
 from fathom.cli.units import seconds_of
@@ -114,9 +116,11 @@ def _recorded(files: Files, file: str) -> Material:
 
 def _window(whole: Window, since: str | None, until: str | None) -> Window:
     """The part of a recording's time that was asked for: a duration counts back from its end."""
-    return Window(
-        whole.since_s if since is None else _second(since, whole.until_s),
-        whole.until_s if until is None else _second(until, whole.until_s),
+    begin, end = (None if text is None else _second(text, whole.until_s) for text in (since, until))
+    return structs.replace(
+        whole,
+        since_s=whole.since_s if begin is None else begin,
+        until_s=whole.until_s if end is None else end,
     )
 
 

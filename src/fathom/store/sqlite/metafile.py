@@ -90,6 +90,9 @@ def _marks(row: type[EndpointRow | AddressRow | SyscallRow]) -> str:
 _FORGET_ADDRESSES = (
     "DELETE FROM endpoint_addresses WHERE (cluster, kind, namespace, name, valid_from) = (?, ?, ?, ?, ?)"
 )
+_PUT_ADDRESS = (
+    f"INSERT OR REPLACE INTO endpoint_addresses({', '.join(AddressRow._fields)}) VALUES({_marks(AddressRow)})"
+)
 _ADD_SYSCALL = (
     f"INSERT INTO syscalls VALUES({_marks(SyscallRow)}) ON CONFLICT DO UPDATE SET count = count + excluded.count,"
     " first_seen = MIN(first_seen, excluded.first_seen), last_seen = MAX(last_seen, excluded.last_seen)"
@@ -208,7 +211,7 @@ class MetaFile:
             write(_FORGET_ADDRESSES, [row.key for row, _ in rows])
             write(f"INSERT OR REPLACE INTO endpoints VALUES({_marks(EndpointRow)})", [row for row, _ in rows])
             held = [address for _, addresses in rows for address in addresses]
-            write(f"INSERT OR REPLACE INTO endpoint_addresses VALUES({_marks(AddressRow)})", held)
+            write(_PUT_ADDRESS, held)
             self._connection.execute(_ADVANCE_INVENTORY)
 
     def keep_syscalls(self, rows: Iterable[SyscallRow]) -> None:
