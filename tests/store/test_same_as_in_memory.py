@@ -17,8 +17,10 @@ from fathom.errors import EdgeMissing
 from fathom.events.batches import Batch, BatchId, Clock, Loss, Observed
 from fathom.events.edges import FACT, SUMMED, Edge, Workload
 from fathom.store.interface import EdgeQuery, Window
+from fathom.store.making import Making
 from fathom.store.memory import MemoryStore
-from fathom.store.opening import open_store
+from fathom.store.opening import open_recording, open_store
+from fathom.store.sqlite.recording import RecordingStore
 
 NS = 1_000_000_000
 DAY = 1_700_006_400
@@ -180,6 +182,35 @@ class Pair:
                 if (window.until_s - window.since_s) // step_s < 100_000:
                     assert self.disk.series(edge.id, window, step_s) == self.memory.series(edge.id, window, step_s)
 
+    def compare_recordings(self, query: EdgeQuery, folder: Path) -> None:
+        """A recording answers about its own window and edges as the store did, from either engine, in either detail."""
+        whole = msgspec.structs.replace(query, limit=10_000)
+        expected = answers(self.memory, whole)
+        recorded = ((self.disk, "hour"), (self.disk, "interval"), (self.memory, "interval"))
+        for number, (store, detail) in enumerate(recorded):
+            path = folder / f"{number}.fathom"
+            digest = store.record(whole, path, Making(detail=detail, force=True))
+            recording = open_recording(path)
+            assert answers(recording, whole) == expected, detail
+            assert recording.told()["digest"] == digest
+            if detail == "interval" and whole == EdgeQuery(query.window, limit=10_000, order=query.order):
+                assert recording.interval_s(query.window) == store.interval_s(query.window)
+            recording.close()
+
+
+def answers(store, query):
+    window, plain = query.window, EdgeQuery(query.window, limit=10_000, order=query.order)
+    recorded = plain if isinstance(store, RecordingStore) else query
+    known = [(row.node, row.boot, row.first_seen) for row in store.nodes() if row.first_seen < window.until_s]
+    return (
+        store.edges(recorded).items,
+        store.workloads(recorded).items,
+        store.spans(recorded).tolist(),
+        store.losses(window),
+        store.coverage(window),
+        [row for row in known if not query.node or row[0] == query.node],
+    )
+
 
 def all_pages(ask, query):
     page = ask(query)
@@ -198,6 +229,7 @@ def run(history, asked, moments):
                 pair.step(what, value)
             for query in asked:
                 pair.compare(query, moments)
+            pair.compare_recordings(msgspec.structs.replace(asked[0], node=""), Path(folder))
         finally:
             pair.disk.close()
 

@@ -7,6 +7,7 @@ here. A fact lies in a window if its interval *starts* in it: ``since_s <= bucke
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
 
 import msgspec
@@ -18,6 +19,7 @@ from fathom.events.edges import Edge, EdgeColumns, Workload
 from fathom.policy.inventory import Records
 from fathom.policy.seccomp import SyscallSet
 from fathom.store.audits import AuditStore
+from fathom.store.making import PLAIN, Making
 
 T = TypeVar("T")
 Order = Literal["id", "traffic"]
@@ -307,6 +309,14 @@ class Store(Protocol):
 
     def roll(self, hour: int) -> None:
         """Make the roll-up of ``hour`` again from its facts; doing it twice changes nothing."""
+        ...
+
+    def record(self, query: EdgeQuery, path: Path, making: Making = PLAIN) -> str:
+        """Make a recording of the window and edges that ``query`` selects, in the file ``path``, which appears whole
+        or not at all; returns its digest. Limit, cursor and order do not count here.
+
+        Raises UsageError if the query makes no sense, the file is there already, or it would be too large.
+        """
         ...
 
     def drop_before(self, epoch_s: int, *, hours_before_s: int | None = None) -> None:

@@ -83,7 +83,7 @@ def to_rows(records: Records, cluster: str = "") -> list[tuple[EndpointRow, list
             row = row._replace(name=f"{row.name.rpartition('#')[0] if number > 2 else row.name}#{number}")
         if there is None:
             found[row.key] = row
-            rows.append((row, _addresses(record, row)))
+            rows.append((row, addresses(row)))
     return rows
 
 
@@ -133,7 +133,9 @@ def _name(record: Record) -> str:
     return f"{record.name}/{record.address}" if isinstance(record, Answer) else record.name
 
 
-def _addresses(record: Record, row: EndpointRow) -> list[AddressRow]:
+def addresses(row: EndpointRow) -> list[AddressRow]:
+    """The rows of a row's addresses."""
+    record = msgspec.json.decode(row.document, type=_TYPES[row.kind][0])
     texts: Sequence[str] = ()
     if isinstance(record, (Pod, Node)):
         texts = record.addresses

@@ -22,7 +22,7 @@ from fathom.policy.inventory import Inventory, Records
 from fathom.policy.material import Material
 from fathom.store.interface import EdgeQuery, Store, Window
 from fathom.store.inventories import joined
-from fathom.store.spans import Spans
+from fathom.store.spans import Cuts, Spans
 
 #: Flows that one material holds at most.
 MOST_FLOWS = 4_000_000
@@ -62,11 +62,12 @@ def material(
     records = _records(store.inventory(asked), table.clusters, cluster)
     inventory = Inventory(joined(records, manifests) if manifests else records)
     coverage = store.coverage(asked)
+    nodes = tuple(item.node for item in store.nodes() if item.first_seen < asked.until_s)
     return Material(
         inventory,
-        _cut(store, query, table, (table.flows(spans), inventory, most)),
-        (asked.since_s, asked.until_s),
-        tuple(item.node for item in store.nodes() if item.first_seen < asked.until_s),
+        _cut(store, query, table, (table.flows(spans), inventory), (interval_s(store, asked, spans), most)),
+        (asked.since_s, asked.until_s) if nodes else (0, 0),
+        nodes,
         tuple(Gap(item.node, item.start_s, item.end_s) for item in coverage.gaps),
         tuple(Loss(m.hop, m.probe, m.reason, m.node, m.count, m.packets) for m in store.losses(asked)),
     )
@@ -128,10 +129,26 @@ def _counts(rows: npt.NDArray[np.void], spans: Spans, into: npt.NDArray[np.int8]
     return found
 
 
-def _cut(store: Store, query: EdgeQuery, table: _Edges, at: tuple[Flows, Inventory, int]) -> Flows:
-    """The flows with their last second, those whose ends changed divided as far as the facts can tell."""
-    flows, inventory, most = at
-    interval = interval_s(store, query.window, flows)
+def divisions(store: Store, query: EdgeQuery) -> tuple[Cuts, int]:
+    """What the material of the edges that ``query`` selects is divided by: (edge, time) pairs, sorted, at which an end
+    changed in some cluster; and the length of the facts' intervals in seconds."""
+    spans, found = store.spans(query), [np.zeros((0, 2), np.int64)]
+    by_cluster = store.inventory(query.window)
+    interval = interval_s(store, query.window, spans)
+    for cluster in sorted(by_cluster):
+        flows = _Edges(store, spans, cluster).flows(spans)
+        records = joined(by_cluster[cluster], by_cluster.get("", Records()))
+        flow, time = changes(flows, Inventory(records), interval)
+        found.append(np.stack([flows.rows["edge"][flow], time], axis=1))
+    return np.unique(np.concatenate(found), axis=0), interval
+
+
+def _cut(
+    store: Store, query: EdgeQuery, table: _Edges, whole_: tuple[Flows, Inventory], bounds: tuple[int, int]
+) -> Flows:
+    """The flows with their last second, those whose ends changed divided as far as the facts can tell. ``bounds``: the
+    interval, and the most flows."""
+    (flows, inventory), (interval, most) = whole_, bounds
     flow, time = changes(flows, inventory, interval)
     if not len(flow):
         return _lasting(flows, interval)
@@ -145,11 +162,11 @@ def _cut(store: Store, query: EdgeQuery, table: _Edges, at: tuple[Flows, Invento
     return _lasting(Flows(rows[order], flows.strings), interval)
 
 
-def interval_s(store: Store, window: Window, flows: Flows) -> int:
-    """The length of the facts' intervals in seconds, at most ``LONGEST_INTERVAL_S``."""
-    times = np.concatenate([flows.rows["first"], flows.rows["last"]])
+def interval_s(store: Store, window: Window, spans: Spans) -> int:
+    """The length of the facts' intervals in seconds, at most ``LONGEST_INTERVAL_S``: what divides all their starts."""
+    times = np.concatenate([spans["first"], spans["last"]])
     common = math.gcd(store.interval_s(window), int(np.gcd.reduce(times)) if len(times) else 0)
-    return min(common, LONGEST_INTERVAL_S) if common else LONGEST_INTERVAL_S
+    return common if 0 < common <= LONGEST_INTERVAL_S else math.gcd(common, LONGEST_INTERVAL_S)
 
 
 def _lasting(flows: Flows, interval: int) -> Flows:

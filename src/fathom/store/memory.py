@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -45,6 +46,7 @@ from fathom.store.interface import (
     Window,
     WorkloadRow,
 )
+from fathom.store.making import PLAIN, Making
 from fathom.store.memory_audits import MemoryAudits
 from fathom.store.spans import CUT_SPAN, Cuts, Spans, merged, spans
 from fathom.store.stretches import coverage
@@ -398,6 +400,41 @@ class MemoryStore:
         return syscalls.to_sets(
             row for row in rows if row.first_seen < window.until_s and row.last_seen >= window.since_s
         )
+
+    def record(self, query: EdgeQuery, path: Path, making: Making = PLAIN) -> str:
+        """See ``Store.record``."""
+        from fathom.store.memory_recordings import Held, write
+
+        filters.check(query)
+        window = query.window
+        nodes = self.nodes()
+
+        def inside(bucket: int, gone: bool) -> bool:
+            return window.since_s <= _time(bucket, gone) < window.until_s
+
+        with self._lock:
+            chosen = {number: edge for number, edge in self._edges.items() if _selects(query, edge)}
+            facts = [f for f in self._facts if f.edge in chosen and inside(f.bucket, f.gone)]
+            used = {fact.edge for fact in facts}
+            rows = [row for row in self._endpoints.values() if inventories.overlaps(row, window)]
+            calls = self._syscalls.values()
+            held = Held(
+                {number: edge for number, edge in chosen.items() if number in used},
+                [(fact.edge, fact.bucket, fact.gone, fact.counters) for fact in facts],
+                [(m.node, m.gone, m.refused, m.loss) for m in self._losses if inside(m.loss.bucket, m.gone)],
+                [(s.node, s.gone, s.start_ns, s.end_ns) for s in self._observed if self._overlaps(s, window)],
+                [row for row in nodes if row.first_seen < window.until_s],
+                rows,
+                [address for row in rows for address in inventories.addresses(row)],
+                [c for c in calls if c.first_seen < window.until_s and c.last_seen >= window.since_s],
+            )
+        return write(held, window, path, making, int(self._clock()))
+
+    @staticmethod
+    def _overlaps(seen: _Seen, window: Window) -> bool:
+        if seen.gone:
+            return window.since_s <= seen.hour * SECONDS_PER_HOUR < window.until_s
+        return seen.start_ns < window.until_s * _NS and seen.end_ns > window.since_s * _NS
 
     def due(self, now_s: int) -> list[int]:
         """See ``Store.due``."""

@@ -28,7 +28,10 @@ def test_addresses(text: str, host: str, port: int) -> None:
     assert address(text) == Address(host, port)
 
 
-@pytest.mark.parametrize("text", ["", "x", "1.2.3.4", "1.2.3.4:", "1.2.3.4:0", "1.2.3.4:65536", "::1:8600", "a:b", "²", "[::1", "[::1:8600"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "1.2.3.4", "1.2.3.4:", "1.2.3.4:0", "1.2.3.4:65536", "::1:8600", "a:b", "²", "[::1", "[::1:8600"],
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         address(text)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fathom.errors import StoreDamaged
 from fathom.store.sqlite.files import DamagedFile, connect, translated
+from fathom.store.sqlite.foreign import fault
 from fathom.store.sqlite.metafile import MetaFile
 
 
@@ -29,10 +30,9 @@ def examine(path: Path) -> str:
     """What is wrong with a file, or ``""``. Reads all of it."""
     try:
         with translated(path), contextlib.closing(connect(path, "ro")) as connection:
-            found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+            return fault(connection)
     except DamagedFile as error:
         return error.why
-    return "" if found == "ok" else " ".join(found.split())
 
 
 def save(path: Path) -> Saved:

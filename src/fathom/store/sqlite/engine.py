@@ -41,9 +41,11 @@ from fathom.store.interface import (
     Window,
     WorkloadRow,
 )
+from fathom.store.making import PLAIN, Making
+from fathom.store.material import divisions
 from fathom.store.planning import HOURS_PER_DAY
 from fathom.store.spans import Cuts, Spans
-from fathom.store.sqlite import damage, files
+from fathom.store.sqlite import damage, files, recorder
 from fathom.store.sqlite.auditing import Reach, SqliteAudits
 from fathom.store.sqlite.dayfile import DayFile
 from fathom.store.sqlite.metafile import MetaFile
@@ -402,6 +404,12 @@ class SqliteStore:
     def syscalls(self, window: Window) -> list[SyscallSet]:
         """See ``Store.syscalls``."""
         return self._asking(lambda view: view.syscalls(window))
+
+    def record(self, query: EdgeQuery, path: Path, making: Making = PLAIN) -> str:
+        """See ``Store.record``."""
+        filters.check(query)
+        how = recorder.How(query, *(divisions(self, query) if making.detail == "hour" else (None, 0)))
+        return self._asking(lambda view: recorder.made(self._layout, view, how, path, making, self._now()))
 
     # Locks, failures, damage
 

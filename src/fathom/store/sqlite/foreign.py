@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import stat
 from collections.abc import Mapping
@@ -44,6 +45,7 @@ _MAGIC = b"SQLite format 3\x00"
 _CHUNK = 1 << 20
 #: Characters of a digest.
 DIGEST_LENGTH = 64
+_NULL = re.compile(r"NULL value in (\w+)\.(\w+)")
 _AGAIN = "take the recording again, or copy it again from where it was made"
 
 
@@ -105,8 +107,10 @@ def check_content(path: Path, connection: sqlite3.Connection, version: int) -> N
     if digest:
         if digest != _digest(path, digest):
             raise damaged(path, "it was changed since it was taken: its digest is another")
-    elif (found := str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])) != "ok":
-        raise damaged(path, " ".join(found.split()))
+    elif found := fault(connection):
+        raise damaged(path, found)
+    if not connection.execute("SELECT 1 FROM identity WHERE name = 'store_id'").fetchone():
+        raise damaged(path, "it does not say which store it is")
     for table, most in MOST_ROWS.items():
         if connection.execute(f"SELECT 1 FROM {table} LIMIT 1 OFFSET {most}").fetchone():
             raise damaged(path, f"its table {table} has more than {most} rows")
@@ -125,6 +129,29 @@ def _check_tables(path: Path, connection: sqlite3.Connection, version: int) -> N
     if there != expected:
         names = sorted({str(row[1])[:64] for row in there ^ expected})
         raise damaged(path, f"its tables are not those of schema version {version}: {', '.join(names[:5])}")
+
+
+def fault(connection: sqlite3.Connection) -> str:
+    """What is wrong with a database, or ``""``. Reads all of it.
+
+    SQLite before 3.41 takes a column between those of a WITHOUT ROWID table's key for NULL where it is not; faults of
+    the trees come first, so that the other tables' rows are all that is left to look at then.
+    """
+    found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    if (told := _NULL.fullmatch(found)) and not _has_null(connection, *told.groups()):
+        others = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> ?"
+        for (table,) in connection.execute(others, (told[1],)).fetchall():
+            found = str(connection.execute(f"PRAGMA quick_check({table})").fetchone()[0])
+            if found != "ok":
+                break
+        else:
+            return ""
+    return "" if found == "ok" else " ".join(found.split())
+
+
+def _has_null(connection: sqlite3.Connection, table: str, column: str) -> bool:
+    text = f"SELECT EXISTS(SELECT 1 FROM {table} WHERE typeof({column}) = 'null')"
+    return bool(connection.execute(text).fetchone()[0])
 
 
 def digest_of(connection: sqlite3.Connection) -> str:

@@ -76,6 +76,10 @@ class View:
             self._connection = connect(layout.meta, layout.mode)
         self._retired = self._ask(_RETIRED)
 
+    def identity(self) -> dict[str, str]:
+        """What the store says about itself."""
+        return dict(self._ask("SELECT name, value FROM identity LIMIT 1000"))
+
     def check_unmoved(self) -> None:
         """Raises Vanished if a day was dropped or kept aside since the view was made: then part of the answer may be
         missing, or there twice."""
@@ -111,7 +115,7 @@ class View:
         """One day for each file with facts."""
         return self._layout.days()[: 1 if self._layout.single else None]
 
-    def _plan(self, window: Window, *, exact_times: bool = False, exact: Collection[int] = ()) -> Plan:
+    def plan_of(self, window: Window, *, exact_times: bool = False, exact: Collection[int] = ()) -> Plan:
         hours = hours_of(window)
         written: dict[int, int] = {}
         for day in self._days(window):
@@ -156,7 +160,7 @@ class View:
 
     def edges(self, query: EdgeQuery, key: Key | None) -> tuple[list[EdgeRow], Key | None]:
         """At most ``limit`` edges after ``key``, and where the page ended if there are more."""
-        plan = self._plan(query.window)
+        plan = self.plan_of(query.window)
         self._ask(queries.MAKE_RANKS)
         self._add_up(queries.RANK, query.window, plan, self._pick(query))
         busiest = query.order == "traffic"
@@ -181,7 +185,7 @@ class View:
     def workloads(self, query: EdgeQuery, key: Key | None) -> tuple[list[WorkloadRow], Key | None]:
         """At most ``limit`` workloads after ``key``, and where the page ended if there are more."""
         self._ask(queries.MAKE_SUMS)
-        self._add_up(queries.SUM, query.window, self._plan(query.window), self._pick(query))
+        self._add_up(queries.SUM, query.window, self.plan_of(query.window), self._pick(query))
         traffic, *who = key or (0, "", "", "", "", "")
         values = dict(zip(("cluster", "host", "namespace", "kind", "name"), who, strict=True))
         text = queries.WORKLOADS_BY_TRAFFIC if query.order == "traffic" else queries.WORKLOADS_BY_ID
@@ -196,7 +200,7 @@ class View:
     def spans(self, query: EdgeQuery, cuts: Cuts | None) -> Spans:
         """What was counted on edges, cut at ``cuts`` if there are any."""
         hours_cut = set() if cuts is None else hours_within(cuts[:, 1].tolist())
-        plan = self._plan(query.window, exact=hours_cut)
+        plan = self.plan_of(query.window, exact=hours_cut)
         picked = self._pick(query)
         if picked == 0:
             return np.zeros(0, SPAN)
@@ -230,7 +234,7 @@ class View:
     def interval_s(self, window: Window) -> int:
         """The greatest common divisor of the buckets inside the window."""
         found = 0
-        for day, hours in self._plan(window, exact_times=True).facts.items():
+        for day, hours in self.plan_of(window, exact_times=True).facts.items():
             with self._day(day) as connection:
                 bounds = {"since": window.since_s, "until": window.until_s}
                 found = math.gcd(found, *(row[0] for row in connection.execute(queries.buckets(hours), bounds)))
@@ -275,7 +279,7 @@ class View:
                 do="give a longer step or a shorter window",
             )
         values = {"edge": edge_id, "step": step_s, "since": window.since_s, "until": window.until_s}
-        plan = self._plan(window, exact_times=step_s % SECONDS_PER_HOUR != 0)
+        plan = self.plan_of(window, exact_times=step_s % SECONDS_PER_HOUR != 0)
         points: dict[int, Sequence[int]] = {}
         for day, hours in plan.facts.items():
             with self._day(day) as connection:
@@ -289,7 +293,7 @@ class View:
         values = {"since": window.since_s, "until": window.until_s}
         hours = hours_of(window)
         bounds = {**values, "first_hour": hours.start, "end_hour": hours.stop}
-        plan = self._plan(window, exact_times=True)
+        plan = self.plan_of(window, exact_times=True)
         orphans = bool(self._ask("SELECT EXISTS(SELECT 1 FROM orphans)")[0][0])
         rows = self._ask(queries.REFUSED_LOSSES, bounds)
         for day, hours_there in plan.facts.items():
@@ -313,7 +317,7 @@ class View:
         for day in self._days(window):
             with self._day(day) as connection:
                 rows += connection.execute(queries.OBSERVED, bounds)
-        plan = self._plan(window, exact_times=True)
+        plan = self.plan_of(window, exact_times=True)
         for gone, hours in plan.hourly.items():
             rows += self._ask(queries.hourly_observed(hours), {"gone": gone})
         observed: dict[str, list[Stretch]] = defaultdict(list)

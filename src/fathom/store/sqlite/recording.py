@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from fathom.errors import StoreError
 from fathom.store import schema
+from fathom.store.interface import SECONDS_PER_HOUR, Window
 from fathom.store.sqlite import files, foreign
 from fathom.store.sqlite.engine import Clock, SqliteStore
 from fathom.store.sqlite.reader import View
@@ -43,6 +44,23 @@ class RecordingStore(SqliteStore):
         if version < schema.VERSION:
             self._layout = files.Recording(self._brought_here())
         super().open_reader()
+
+    def extent(self) -> Window | None:
+        """The window of which it was taken, where it says so; see ``Store.extent``."""
+        told = self.told()
+        try:
+            return Window(int(told["since"]), int(told["until"]))
+        except (KeyError, ValueError):
+            return super().extent()
+
+    def interval_s(self, window: Window) -> int:
+        """The interval of what it was taken from, where it says so; see ``Store.interval_s``."""
+        told = self.told().get("interval_s", "")
+        return int(told) if told.isdecimal() and 0 < int(told) <= SECONDS_PER_HOUR else super().interval_s(window)
+
+    def told(self) -> dict[str, str]:
+        """What the recording says about itself."""
+        return self._asking(View.identity)
 
     def _brought_here(self) -> Path:
         self._copies = tempfile.TemporaryDirectory(prefix="fathom-recording-")
