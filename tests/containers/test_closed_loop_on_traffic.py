@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,16 @@ from installation import Installation, lost_on_the_way
 from fathom.policy import manifests
 from fathom.policy.compile import compile_policies
 from fathom.policy.evaluate import VERDICTS
-from fathom.policy.flows import OBSERVED, Builder, Flows, Seen, from_edges, protocol_word
+from fathom.policy.flows import OBSERVED, Builder, Flows, protocol_word
 from fathom.policy.generate import Choices, Generated, generate, to_yaml
 from fathom.policy.history import NOT_ALLOWED
 from fathom.policy.inventory import Inventory, Pod
+from fathom.policy.material import Material
 from fathom.policy.model import DIRECTIONS, PROTOCOLS, Direction
 from fathom.policy.policysets import read_texts
 from fathom.policy.replay import replay
 from fathom.policy.resolve import resolve
-from fathom.store.interface import EdgeQuery, EdgeRow, Window
+from fathom.store.material import material
 from fathom.store.opening import open_store
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -42,12 +43,21 @@ FORMS = ("networkpolicy", "cilium")
 class Recording:
     """What was recorded, and what the programs themselves say. ``pods`` by container id."""
 
-    flows: Flows
-    inventory: Inventory
+    material: Material
     did: set[Did]
     failed: set[Did]
     pods: dict[str, str]
     node_address: str
+
+    @property
+    def flows(self) -> Flows:
+        """All edges of containers."""
+        return self.material.flows
+
+    @property
+    def inventory(self) -> Inventory:
+        """The cluster's."""
+        return self.material.inventory
 
     def told(self, number: int) -> Did:
         """A flow as a program would tell it."""
@@ -87,25 +97,24 @@ def recording(container_root: Path, place: Path, tmp_path_factory: pytest.TempPa
         here.end("server")
         found = manifests.read_texts([("cluster.json", cluster.manifests())])
         assert not found.records.problems
-        address = cluster.fabric.node_address
         pods = {identity: pod for pod, identity in cluster.identities.items()}
-        yield Recording(_flows(here.data / "store"), found, cluster.did(), cluster.failed(), pods, address)
+        yield Recording(
+            _material(here.data / "store", found), cluster.did(), cluster.failed(), pods, cluster.fabric.node_address
+        )
     finally:
         here.close()
 
 
-def _flows(store: Path) -> Flows:
+def _material(store: Path, manifests: Inventory) -> Material:
     """What the store holds of containers. Programs that are in none stand for other machines, where no agent is."""
     opened = open_store(f"sqlite://{store}", read_only=True)
-    window = Window(int(time.time()) - 3600, int(time.time()) + 1)
-    rows = opened.edges(EdgeQuery(window, limit=10_000)).items
+    found = material(opened, manifests=manifests.records)
     opened.close()
-    return from_edges(_seen(row) for row in rows if row.edge.workload.kind == "container")
-
-
-def _seen(row: EdgeRow) -> Seen:
-    count = row.sums.connections + row.sums.failures or row.sums.packets_sent + row.sums.packets_received
-    return Seen(row.edge, count, row.first_seen, row.last_seen, row.id)
+    flows = found.flows
+    outside = [number for number, text in enumerate(flows.strings) if text == f"Node/{NODE}"]
+    return replace(
+        found, flows=flows.select(~np.isin(flows.rows["src"], outside) & ~np.isin(flows.rows["dst"], outside))
+    )
 
 
 def test_the_recording_is_what_the_programs_did(recording: Recording) -> None:

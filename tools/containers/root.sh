@@ -18,7 +18,10 @@ mkdir -p "$cache/root" "$cache/packages/partial"
 : > "$cache/packages/status"
 apt-get -qq -o Dir::State::status="$cache/packages/status" -o Dir::Cache::archives="$cache/packages" \
     -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o Debug::NoLocking=1 -o APT::Sandbox::User= \
-    --download-only --no-install-recommends -y install "${packages[@]}" > /dev/null
+    --download-only --no-install-recommends -y install "${packages[@]}" > /dev/null || {
+    echo "containers: cannot get ${packages[*]}; if apt-get does not know them: apt-get update" >&2
+    exit 1
+}
 # Where /bin is a part of /usr on this machine, it is there too.
 for folder in bin sbin lib lib64; do
     if [[ -L /$folder ]]; then
