@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,12 +23,9 @@ def path(cgroup: Cgroup) -> Path:
     return cgroup("flow")[0]
 
 
-@pytest.fixture(scope="module")
-def flows(require: Callable[[str, str], None]) -> Iterator[Flows]:
-    """One probe for all: each test looks at its own sockets."""
-    if os.geteuid() != 0:
-        require("root", "this test loads programs into the kernel and needs root")
-    with FlowProbe.open(ProbeSettings()) as probe:
+@pytest.fixture
+def flows(path: Path) -> Iterator[Flows]:
+    with FlowProbe(ProbeSettings(), path) as probe:
         yield Flows(probe)
 
 

@@ -32,11 +32,8 @@ def _pair() -> tuple[socket.socket, socket.socket]:
     return server, client
 
 
-@pytest.fixture(scope="module")
-def flows(require: Callable[[str, str], None]) -> Iterator[Flows]:
-    """One probe for all: each test looks at its own sockets."""
-    if os.geteuid() != 0:
-        require("root", "this test loads programs into the kernel and needs root")
+@pytest.fixture
+def flows() -> Iterator[Flows]:
     with FlowProbe.open(ProbeSettings()) as probe:
         yield Flows(probe)
 
