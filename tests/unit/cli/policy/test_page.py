@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import re
 import shlex
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from .shop_store import serving, shop_store
 
 ROOT = Path(__file__).parents[4]
 PAGE = ROOT / "docs/policy.md"
@@ -36,7 +39,7 @@ def program(folder: Path, name: str, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What the commands print, run one after the other in one shell, in a copy of the documentation."""
+    """What the commands print, run one after the other in one shell, in a copy of the documentation, with a server."""
     place = tmp_path_factory.mktemp("page")
     shutil.copytree(ROOT / "docs/examples", place / "work/docs/examples")
     tools, outputs = place / "bin", place / "out"
@@ -46,13 +49,11 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     program(tools, "fathom", f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(run)} "$@"\n')
     program(tools, "kubectl", f"#!/bin/sh\ncat {shlex.quote(str(ROOT))}/docs/examples/policy/manifests/*.yaml\n")
     lines = [f"{{ {command}\n}} > {outputs}/{number} 2>&1 < /dev/null" for number, (command, _) in enumerate(steps())]
-    subprocess.run(
-        ["bash", "-c", "\n".join(lines)],
-        cwd=place / "work",
-        env={"PATH": f"{tools}:/usr/bin:/bin", "HOME": str(place), "LANG": "C.UTF-8", "PYTHONPATH": ":".join(sys.path)},
-        check=True,
-        timeout=300,
-    )
+    environment = {"PATH": f"{tools}:/usr/bin:/bin", "HOME": str(place), "LANG": "C.UTF-8"}
+    environment |= {"PYTHONPATH": ":".join(sys.path), "FATHOM_TOKEN": "key"}
+    with contextlib.closing(shop_store(ROOT / "docs/examples/policy", place / "store")) as store, serving(store) as url:
+        environment["FATHOM_SERVER"] = url
+        subprocess.run(["bash", "-c", "\n".join(lines)], cwd=place / "work", env=environment, check=True, timeout=300)
     return [(outputs / str(number)).read_text() for number in range(len(lines))]
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("example")
 @pytest.fixture
 def recording(example: Path) -> Path:
     """The store's tables in one file."""
-    shop_store(example).close()
+    shop_store(example, example / "store").close()
     file = example / "week.fathom"
     connection = sqlite3.connect(file, isolation_level=None)
     schema.make(connection, ("meta", "day"), 0)

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
-import threading
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from fathom.cli.policy import door
-from fathom.server.app import create_app
-from fathom.server.hub import MemoryHub
-from fathom.server.keys import Keys, StoredKey
-from fathom.server.listening import RestServer
-from fathom.server.settings import ServerSettings
 from fathom.store.interface import Store
 from fathom.store.material import material
 
 from .conftest import Run
-from .shop_store import BEGIN, END, NS, WINDOW, shop_store
+from .shop_store import BEGIN, WINDOW, serving, shop_store
 
 pytestmark = pytest.mark.usefixtures("example")
 COMMANDS = [
@@ -42,26 +33,17 @@ COMMANDS = [
 
 @pytest.fixture
 def store(example: Path) -> Iterator[Store]:
-    found = shop_store(example)
+    found = shop_store(example, example / "store")
     yield found
     found.close()
 
 
 @pytest.fixture
 def url(store: Store, example: Path) -> Iterator[str]:
-    """A server over the store, whose clock stands at the store's end."""
     (example / "none").mkdir()
     (example / "none/nothing.yaml").write_text("kind: ConfigMap\n")
-    settings, keys = ServerSettings(), Keys([StoredKey("admin", "admin", sha256(b"key").hexdigest())])
-    app = create_app(store, MemoryHub(), settings, keys, now_ns=lambda: END * NS)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = RestServer(app, settings)
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
-    app.state.desk.close()
+    with serving(store) as found:
+        yield found
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
