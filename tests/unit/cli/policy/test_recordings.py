@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import sqlite3
 from pathlib import Path
 
 import pytest
 
-from fathom.store import schema
+from fathom.store.interface import EdgeQuery
+from fathom.store.making import Making
 
 from .conftest import Run
-from .shop_store import shop_store
+from .shop_store import WINDOW, shop_store
 
 pytestmark = pytest.mark.usefixtures("example")
 
 
 @pytest.fixture
 def recording(example: Path) -> Path:
-    """The store's tables in one file."""
-    shop_store(example, example / "store").close()
+    """The store as one file."""
     file = example / "week.fathom"
-    connection = sqlite3.connect(file, isolation_level=None)
-    schema.make(connection, ("meta", "day"), 0)
-    for source in sorted((example / "store").glob("*.db")):
-        connection.execute("ATTACH DATABASE ? AS source", (str(source),))
-        for (table,) in connection.execute("SELECT name FROM source.sqlite_master WHERE type = 'table'").fetchall():
-            connection.execute(f"INSERT OR IGNORE INTO main.{table} SELECT * FROM source.{table}")
-        connection.execute("DETACH DATABASE source")
-    connection.close()
+    with contextlib.closing(shop_store(example, example / "store")) as store:
+        store.record(EdgeQuery(WINDOW), file, Making("interval"))
     return file
 
 
