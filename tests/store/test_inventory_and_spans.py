@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fathom.errors import UsageError
+from fathom.events.edges import EdgeColumns, workload_of
 from fathom.policy.inventory import (
     FOREVER,
     Answer,
@@ -270,12 +271,21 @@ def test_identities_are_those_that_are_known_in_the_order_asked(store, world):
     found = store.identities(np.array([*ids, ids[-1] + 1]))
     assert list(found.ids) == ids
     by_id = {edge.id: edge for edge in edges}
-    assert [tuple(who) for who in found.workloads] == [msgspec.structs.astuple(by_id[n].workload) for n in ids]
+    assert [workload_of(text) for text in found.workloads] == [by_id[n].workload for n in ids]
     assert list(found.peer_addresses) == ["10.0.0.1"] * 3
-    assert (list(found.ports), list(found.reasons)) == ([443] * 3, ["r"] * 3)
-    assert store.identities(np.zeros(0, np.int64)).ids == ()
+    assert (list(found.ports), list(found.verdicts)) == ([443] * 3, ["forwarded"] * 3)
+    assert list(store.identities(np.zeros(0, np.int64)).ids) == []
     with pytest.raises(UsageError, match="identities"):
         store.identities(np.arange(MAX_IDENTITIES + 1))
+
+
+@pytest.mark.parametrize("name", ["", "é", "a\x00b", "a\nb", '"', "\\", "🦑", "\x1f", "[1]"], ids=ascii)
+def test_any_text_of_an_identity_is_read_as_it_is(store, world, name):
+    edge = world.edge(name, namespace=name, pod=name, peer=name, peer_address=name, protocol=name)
+    store.write(world.batch((edge, HOUR, {})))
+    found, wanted = store.identities(np.array([edge.id])), EdgeColumns.of([(edge.id, edge)])
+    assert [list(column) for column in found[:1] + found[2:]] == [list(column) for column in wanted[:1] + wanted[2:]]
+    assert workload_of(found.workloads[0]) == edge.workload
 
 
 def test_the_extent_is_the_hours_in_which_something_was_told(store, world):

@@ -359,7 +359,7 @@ def test_more_rows_than_may_be_are_refused(recording, monkeypatch):
 
 
 def test_a_value_larger_than_may_be_is_refused(recording):
-    unsealed(recording, "UPDATE endpoints SET document = printf('%.*c', 20000000, 'x')")
+    unsealed(recording, "UPDATE endpoints SET document = printf('%.*c', 70000000, 'x')")
     store = open_recording(recording)
     with pytest.raises((StoreError, StoreBusy), match="too big"):
         material(store)

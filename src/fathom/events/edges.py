@@ -87,18 +87,17 @@ class Edge(msgspec.Struct, frozen=True):
 
 
 class EdgeColumns(NamedTuple):
-    """Edges column by column, for work on many at once: entry n of each is of edge n. ``workloads`` are the fields of
-    ``Workload`` in their order."""
+    """Edges column by column, for work on many at once: entry n of each is of edge n. ``workloads`` are texts, each a
+    JSON array of the fields of ``Workload`` in their order: most edges share theirs, so that few are decoded."""
 
     ids: Sequence[int] = ()
-    workloads: Sequence[tuple[str, ...]] = ()
+    workloads: Sequence[str] = ()
     directions: Sequence[str] = ()
     peers: Sequence[str] = ()
     peer_addresses: Sequence[str] = ()
     protocols: Sequence[str] = ()
     ports: Sequence[int] = ()
     verdicts: Sequence[str] = ()
-    reasons: Sequence[str] = ()
 
     @classmethod
     def of(cls, edges: Iterable[tuple[int, Edge]]) -> EdgeColumns:
@@ -106,18 +105,25 @@ class EdgeColumns(NamedTuple):
         rows = [
             (
                 number,
-                msgspec.structs.astuple(edge.workload),
+                msgspec.json.encode(msgspec.structs.astuple(edge.workload)).decode(),
                 edge.direction,
                 edge.peer,
                 edge.peer_address,
                 edge.protocol,
                 edge.port,
                 edge.verdict,
-                edge.reason,
             )
             for number, edge in edges
         ]
         return cls(*zip(*rows, strict=True)) if rows else cls()
+
+
+def workload_of(text: str) -> Workload:
+    """The workload of an entry of ``EdgeColumns.workloads``. Raises ValueError if it is none."""
+    fields = msgspec.json.decode(text, type=list[str])
+    if len(fields) != len(Workload.__struct_fields__):
+        raise ValueError(f"a workload has {len(fields)} fields")
+    return Workload(*fields)
 
 
 #: One fact: what was counted on one edge in one interval. All integers, base units, all but min and max add up.

@@ -31,15 +31,15 @@ def changes(flows: Flows, inventory: Inventory, interval_s: int = 1) -> tuple[ND
     """
     rows, nothing = flows.rows, np.zeros(0, np.int64)
     timed = np.flatnonzero(rows["last"] > rows["first"])
-    if not len(timed) or _timeless(inventory):
+    if not len(timed) or steady(inventory):
         return nothing, nothing
     ends = _Ends(flows, inventory, interval_s)
     pairs = np.unique(np.concatenate([ends.sources(timed), ends.destinations(timed)]), axis=0)
     return pairs[:, 0], pairs[:, 1]
 
 
-def _timeless(inventory: Inventory) -> bool:
-    """Whether all records hold for ever."""
+def steady(inventory: Inventory) -> bool:
+    """Whether nothing ever changes: all records hold for ever."""
     records = inventory.records
     lists = (
         records.namespaces,

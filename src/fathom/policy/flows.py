@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fathom.events.edges import Edge, EdgeColumns, Workload
+from fathom.events.edges import Edge, EdgeColumns, Workload, workload_of
 from fathom.policy.addresses import address
 from fathom.policy.fields import Field
 from fathom.policy.index import Interner
@@ -246,7 +246,7 @@ class EdgeTable:
 
     def __init__(self) -> None:
         self._interner: Interner[str] = Interner([""])
-        self._subjects = _Numbered[tuple[str, ...]](self._subject)
+        self._subjects = _Numbered[str](self._subject)
         self._peers = _Numbered[tuple[str, str]](self._peer)
         self._protocols = _Numbered[str](lambda word: (_NUMBERS.get(word.upper()) or _other_protocol(word),))
         self._directions = _Numbered[str](lambda word: (_DIRECTIONS.index(word),))
@@ -277,9 +277,9 @@ class EdgeTable:
         rows["observed"] = self._verdicts.columns(edges.verdicts)[0]
         return rows
 
-    def _subject(self, fields: tuple[str, ...]) -> tuple[int, ...]:
+    def _subject(self, text: str) -> tuple[int, ...]:
         """Numbers of a workload: itself, its node."""
-        who = Workload(*fields)
+        who = workload_of(text)
         return self._interner.number(_subject(who)), self._interner.number(who.node)
 
     def _peer(self, pair: tuple[str, str]) -> tuple[int, ...]:
@@ -305,7 +305,7 @@ class _Numbered(dict[K, int], Generic[K]):
 
     def columns(self, keys: Iterable[K]) -> NDArray[np.int64]:
         """What was found for each of ``keys`` (one at least), a column for each thing found."""
-        numbers = [self[key] for key in keys]
+        numbers = np.fromiter(map(self.__getitem__, keys), np.int64)
         if self._new:
             new = np.array(self._new, np.int64)
             self._table = np.concatenate([self._table, new]) if len(self._table) else new

@@ -28,6 +28,8 @@ Order = Literal["id", "traffic"]
 MAX_LIMIT = 10_000
 #: Edges of which one question gives the identity at most.
 MAX_IDENTITIES = 100_000
+#: Spans that one question adds up at most.
+MAX_SPANS = 8_000_000
 #: Points that one series holds at most.
 MAX_POINTS = 100_000
 SECONDS_PER_HOUR = 3_600
@@ -274,7 +276,7 @@ class Store(Protocol):
         Without ``cuts`` an edge is one row. ``cuts`` are (edge, epoch second) pairs, sorted, each once: only those
         edges are told then, a row for each stretch between two cuts in which something was counted. Where the facts
         are gone and a cut lies within an hour, what is left of that hour may be a row of its own.
-        Raises UsageError if the query makes no sense.
+        Raises UsageError if the query makes no sense, or there are more than ``MAX_SPANS``.
         """
         ...
 

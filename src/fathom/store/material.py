@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fathom.errors import StoreDamaged, UsageError
-from fathom.events.edges import EdgeColumns
-from fathom.policy.changes import changes
+from fathom.events.edges import EdgeColumns, workload_of
+from fathom.policy.changes import changes, steady
 from fathom.policy.coverage import Gap, Loss
 from fathom.policy.flows import FLOW, OBSERVED, EdgeTable, Flows
 from fathom.policy.inventory import Inventory, Records
@@ -94,10 +94,10 @@ class _Edges:
         ids = spans["edge"][np.flatnonzero(np.diff(spans["edge"], prepend=0))]
         for first in range(0, len(ids), _PART):
             edges = store.identities(ids[first : first + _PART])
-            here = [who[0] for who in edges.workloads]
-            self.clusters.update(here)
             made = self._rows_of(edges)
-            chosen = np.array([not cluster or name in ("", cluster) for name in here], bool)
+            cluster_of = {text: workload_of(text).cluster for text in set(edges.workloads)}
+            self.clusters.update(cluster_of.values())
+            chosen = np.array([not cluster or cluster_of[text] in ("", cluster) for text in edges.workloads], bool)
             rows.append(made[chosen])
             into.append(np.array([_INTO.get(word, -1) for word in edges.directions], "i1")[chosen])
         self._rows, self._into = np.concatenate(rows), np.concatenate(into)
@@ -136,10 +136,11 @@ def divisions(store: Store, query: EdgeQuery) -> tuple[Cuts, int]:
     by_cluster = store.inventory(query.window)
     interval = interval_s(store, query.window, spans)
     for cluster in sorted(by_cluster):
-        flows = _Edges(store, spans, cluster).flows(spans)
-        records = joined(by_cluster[cluster], by_cluster.get("", Records()))
-        flow, time = changes(flows, Inventory(records), interval)
-        found.append(np.stack([flows.rows["edge"][flow], time], axis=1))
+        inventory = Inventory(joined(by_cluster[cluster], by_cluster.get("", Records())))
+        if not steady(inventory):
+            flows = _Edges(store, spans, cluster).flows(spans)
+            flow, time = changes(flows, inventory, interval)
+            found.append(np.stack([flows.rows["edge"][flow], time], axis=1))
     return np.unique(np.concatenate(found), axis=0), interval
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fathom.store.columns import COUNTERS, MERGED_ROW, SUMMED_LIST, names
+from fathom.store.interface import MAX_SPANS
 
 WORKLOAD = ("cluster", "node", "namespace", "kind", "name", "pod", "container")
 EDGE = (*WORKLOAD, "direction", "peer", "peer_address", "protocol", "port", "verdict", "reason")
@@ -219,23 +220,23 @@ def _after(bucket: str) -> str:
 
 
 def spans_of_facts(hours: Iterable[int], *, picked: bool, cut: bool) -> str:
-    """Rows of ``fathom.store.spans.CUT_SPAN`` from facts; with ``cut`` of the edges in ``cuts`` only."""
-    after = _after("bucket") if cut else "0"
+    """Rows of ``fathom.store.spans.SPAN`` from facts; with ``cut`` of CUT_SPAN, of the edges in ``cuts`` only."""
+    after = _after("bucket")
     return (
-        f"SELECT edge, {after} AS after, {after} AS end_after, {_OPENED}, MIN(bucket), MAX(bucket)"
+        f"SELECT edge, {f'{after} AS after, {after} AS end_after, ' if cut else ''}{_OPENED}, MIN(bucket), MAX(bucket)"
         f" FROM facts AS counted WHERE hour IN {hours_in(hours)} AND {_INSIDE}"
         f"{_PICKED if picked else ''}{_CUT_EDGES if cut else ''}"
-        f" GROUP BY edge{', after' if cut else ''}"
+        f" GROUP BY edge{', after' if cut else ''} LIMIT {MAX_SPANS + 1}"
     )
 
 
 def spans_of_hourly(hours: Iterable[int], *, picked: bool, cut: bool) -> str:
     """The same from roll-ups."""
-    after, end = (_after("first_bucket"), _after("last_bucket")) if cut else ("0", "0")
+    cuts = f"{_after('first_bucket')} AS after, {_after('last_bucket')} AS end_after, " if cut else ""
     return (
-        f"SELECT edge, {after} AS after, {end} AS end_after, {_OPENED}, MIN(first_bucket), MAX(last_bucket)"
+        f"SELECT edge, {cuts}{_OPENED}, MIN(first_bucket), MAX(last_bucket)"
         f" FROM hourly AS counted WHERE hour IN {hours_in(hours)} AND gone = :gone{_PICKED if picked else ''}"
-        f"{_CUT_EDGES if cut else ''} GROUP BY edge{', after, end_after' if cut else ''}"
+        f"{_CUT_EDGES if cut else ''} GROUP BY edge{', after, end_after' if cut else ''} LIMIT {MAX_SPANS + 1}"
     )
 
 

@@ -35,7 +35,7 @@ Spans = npt.NDArray[np.void]
 def merged(parts: Sequence[Spans]) -> Spans:
     """Rows of CUT_SPAN, those of the same edge and cuts added up, sorted by edge and time."""
     rows = np.concatenate(parts) if parts else np.zeros(0, CUT_SPAN)
-    if len(rows) < 2:
+    if len(rows) < 2 or np.all(rows["edge"][1:] > rows["edge"][:-1]):
         return rows
     rows = rows[np.lexsort((rows["end_after"], rows["after"], rows["edge"]))]
     keys = [rows[name] for name in ("edge", "after", "end_after")]
@@ -47,6 +47,15 @@ def merged(parts: Sequence[Spans]) -> Spans:
         found[name] = np.add.reduceat(rows[name], starts)
     found["first"] = np.minimum.reduceat(rows["first"], starts)
     found["last"] = np.maximum.reduceat(rows["last"], starts)
+    return found
+
+
+def uncut(rows: Iterable[tuple[int, ...]]) -> Spans:
+    """Tuples of the columns of SPAN as rows of CUT_SPAN."""
+    read = np.fromiter(rows, SPAN)
+    found = np.zeros(len(read), CUT_SPAN)
+    for name in SPAN.names or ():
+        found[name] = read[name]
     return found
 
 

@@ -43,7 +43,7 @@ _TEMPORARY = frozenset(
 _LOG_PAGES, _LOG_BYTES = 4_000, 64 << 20
 _CACHE_KIB, _READ_CACHE_KIB = 32_768, 16_384
 _BUSY_TIMEOUT_S = 5.0
-_OLDEST = (3, 37, 0)
+_OLDEST = (3, 38, 0)
 
 
 def day_text(day: int) -> str:

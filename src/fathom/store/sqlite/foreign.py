@@ -23,7 +23,7 @@ from fathom.store import schema
 
 #: What a connection to a recording may use, by limits of SQLite (sqlite3.h, "Run-Time Limit Categories").
 LIMITS: Mapping[int, int] = {
-    sqlite3.SQLITE_LIMIT_LENGTH: 16 << 20,
+    sqlite3.SQLITE_LIMIT_LENGTH: 64 << 20,
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 4 << 20,
     sqlite3.SQLITE_LIMIT_COLUMN: 100,
     sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 10,

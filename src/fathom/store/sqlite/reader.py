@@ -11,7 +11,7 @@ import itertools
 import math
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,6 +31,7 @@ from fathom.store.filters import conditions
 from fathom.store.interface import (
     MAX_IDENTITIES,
     MAX_POINTS,
+    MAX_SPANS,
     SECONDS_PER_HOUR,
     Coverage,
     EdgeQuery,
@@ -42,7 +43,7 @@ from fathom.store.interface import (
     WorkloadRow,
 )
 from fathom.store.planning import HOURS_PER_DAY, Plan, days_of, hours_of, plan
-from fathom.store.spans import CUT_SPAN, SPAN, Cuts, Spans, hours_within, merged, spans
+from fathom.store.spans import CUT_SPAN, SPAN, Cuts, Spans, hours_within, merged, spans, uncut
 from fathom.store.sqlite import audits
 from fathom.store.sqlite.files import Layout, Vanished, connect, there, translated, uri
 from fathom.store.sqlite.metafile import HourRows, to_edge
@@ -54,11 +55,14 @@ _COUNTERS = len(COUNTERS)
 _GROUP = 5
 #: Steps (picked edges times buckets) up to which edges are looked up one by one.
 _FEW_STEPS = 50_000
-#: The edges of a list of ids, in its order.
+#: The edges of a list of ids, in its order, column by column as JSON: a tenth of the time that rows of objects take.
 IDENTITIES = (
-    f"SELECT edges.id, {', '.join('edges.' + name for name in queries.EDGE)}"
-    " FROM json_each(?) AS wanted CROSS JOIN edges ON edges.id = wanted.value"
+    f"SELECT json_group_array(edges.id), json_group_array(json_array({', '.join(queries.WORKLOAD)}) || ''),"
+    + ", ".join(f"json_group_array({name})" for name in ("direction", "peer", "peer_address", "protocol", "port"))
+    + ", json_group_array(verdict) FROM json_each(?) AS wanted CROSS JOIN edges ON edges.id = wanted.value"
 )
+#: Edges that are read together, so that a column is no longer than a recording may hold.
+_TOGETHER = 10_000
 _RETIRED = "SELECT value FROM identity WHERE name = 'retired'"
 
 
@@ -214,22 +218,22 @@ class View:
         for day, hours in plan.facts.items():
             with self._day(day) as connection:
                 rows = connection.execute(queries.spans_of_facts(hours, **how), bounds)
-                found = merged((found, np.fromiter(rows, CUT_SPAN)))
+                found = _together(found, rows, cut=cuts is not None)
         for gone, hours in plan.hourly.items():
             with translated(self._layout.meta):
                 rows = self._connection.execute(queries.spans_of_hourly(hours, **how), {"gone": gone})
-                found = merged((found, np.fromiter(rows, CUT_SPAN)))
+                found = _together(found, rows, cut=cuts is not None)
         return spans(found)
 
     def identities(self, ids: npt.NDArray[np.int64]) -> EdgeColumns:
         """Those of ``ids`` that are known."""
         if len(ids) > MAX_IDENTITIES:
             raise UsageError(f"{len(ids)} identities are asked for at once, more than {MAX_IDENTITIES}")
-        rows = self._ask(IDENTITIES, (msgspec.json.encode(ids.tolist()).decode(),))
-        if not rows:
-            return EdgeColumns()
-        columns = list(zip(*rows, strict=True))
-        return EdgeColumns(columns[0], list(zip(*columns[1:8], strict=True)), *columns[8:])
+        found = [EdgeColumns()]
+        for first in range(0, len(ids), _TOGETHER):
+            wanted = msgspec.json.encode(ids[first : first + _TOGETHER].tolist()).decode()
+            found.append(EdgeColumns(*(_column(text) for text in self._ask(IDENTITIES, (wanted,))[0])))
+        return EdgeColumns(*(list(itertools.chain(*parts)) for parts in zip(*found, strict=True)))
 
     def interval_s(self, window: Window) -> int:
         """The greatest common divisor of the buckets inside the window."""
@@ -398,6 +402,22 @@ class View:
         return [
             NodeRow(node, latest[node][1], first[node][1], latest[node][0], batches[node]) for node in sorted(first)
         ]
+
+
+def _together(found: Spans, rows: Iterable[tuple[int, ...]], *, cut: bool) -> Spans:
+    """``found`` and more rows of CUT_SPAN. Raises UsageError if there are more than ``MAX_SPANS``."""
+    found = merged((found, np.fromiter(rows, CUT_SPAN) if cut else uncut(rows)))
+    if len(found) > MAX_SPANS:
+        raise UsageError(f"more than {MAX_SPANS} spans are in this window", do="ask for a shorter window")
+    return found
+
+
+def _column(text: str) -> list[Any]:
+    try:
+        found: list[Any] = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise StoreDamaged(f"its edges make no sense: {error}") from error
+    return found
 
 
 def _add_points(points: dict[int, Sequence[int]], rows: Sequence[Sequence[int]]) -> None:
