@@ -61,9 +61,12 @@ def test_the_page_has_every_command_of_policy() -> None:
     from fathom.cli.policy import LINES
 
     text = " ".join(command for command, _ in steps())
-    for name in set(LINES) - {"evaluate"}:  # on the page as an aside
+    for name in set(LINES) - {"evaluate", "audit", "promote"}:  # on the page as an aside; on a page of their own
         assert f"fathom policy {name}" in text
     assert "fathom policy evaluate" in PAGE.read_text()
+    audit = PAGE.with_name("policy-audit.md").read_text()
+    assert "fathom policy audit add" in audit
+    assert "fathom policy promote" in audit
 
 
 @pytest.mark.parametrize(("number", "step"), list(enumerate(steps())), ids=[command[:60] for command, _ in steps()])
