@@ -108,13 +108,16 @@ CILIUM_POLICY = closed(
     apiVersion={"const": "cilium.io/v2"},
     kind={"const": "CiliumNetworkPolicy"},
     metadata=METADATA,
-    spec=closed(
-        ("endpointSelector", "enableDefaultDeny"),
-        endpointSelector=CHOOSES,
-        enableDefaultDeny=closed(("ingress", "egress"), ingress={"type": "boolean"}, egress={"type": "boolean"}),
-        ingress=many(cilium_rule("from"), minItems=1),
-        egress=many(cilium_rule("to"), minItems=1),
-    ),
+    spec={
+        **closed(
+            ("endpointSelector", "enableDefaultDeny"),
+            endpointSelector=CHOOSES,
+            enableDefaultDeny=closed(("ingress", "egress"), ingress={"type": "boolean"}, egress={"type": "boolean"}),
+            ingress=many(cilium_rule("from"), minItems=1),
+            egress=many(cilium_rule("to"), minItems=1),
+        ),
+        "anyOf": [{"required": ["ingress"]}, {"required": ["egress"]}],
+    },
 )
 SCHEMAS = {"NetworkPolicy": NETWORK_POLICY, "CiliumNetworkPolicy": CILIUM_POLICY}
 VALIDATORS = {kind: jsonschema.Draft202012Validator(schema) for kind, schema in SCHEMAS.items()}
@@ -123,5 +126,10 @@ VALIDATORS = {kind: jsonschema.Draft202012Validator(schema) for kind, schema in 
 def wrong(document: Any) -> list[str]:
     """What is wrong with a document of a kind that is generated: by its schema, and by the reader."""
     found = [f"{error.json_path}: {error.message}" for error in VALIDATORS[document["kind"]].iter_errors(document)]
+    return found + not_read(document)
+
+
+def not_read(document: Any) -> list[str]:
+    """What the reader of policies refuses or does not understand."""
     problems = policysets.read([Document(Place("document"), document)]).problems
-    return found + [str(problem) for problem in problems if problem.severity != "warning"]
+    return [str(problem) for problem in problems if problem.severity != "warning"]
