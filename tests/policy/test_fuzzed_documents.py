@@ -37,11 +37,11 @@ def test_fuzzed_documents_are_refused_or_unknown_or_mean_what_the_reference_says
 
 
 @pytest.mark.slow
-def test_a_million_fuzzed_documents() -> None:
+def test_a_million_fuzzed_documents(tell: Callable[[str], None]) -> None:
     seen: Counter[str] = Counter()
     for part in shared(fuzz, LONG, 40):
         seen += part
-    print(dict(seen))
+    tell(f"fuzzed documents: {dict(seen)}")
     check(seen, LONG)
 
 
@@ -77,8 +77,8 @@ def test_texts_that_the_fuzzer_finds_crash_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("fuzzer")
-def test_many_texts_that_the_fuzzer_finds_crash_nothing(tmp_path: Path) -> None:
+def test_many_texts_that_the_fuzzer_finds_crash_nothing(tmp_path: Path, tell: Callable[[str], None]) -> None:
     told = guided(200_000, tmp_path)
-    print(told.splitlines()[-1], covered(told))
+    tell(f"guided fuzzer: {told.splitlines()[-1]}, {covered(told)} places in the readers reached")
     assert re.search(r"Done 200000 runs", told)
     assert covered(told) > 600
