@@ -19,9 +19,11 @@ from reference_rules import Context, Rules, isolating, priority_of, specs_of, ti
 class Reference(Rules):
     """Verdicts of policy documents over a history of cluster documents."""
 
-    def __init__(self, policies: list[Doc], cluster: list[Timed], settings: Settings | None = None) -> None:
+    def __init__(
+        self, policies: list[Doc], cluster: list[Timed], settings: Settings | None = None, *, refuse: bool = True
+    ) -> None:
         self.settings = settings or Settings()
-        self.policies = [doc for doc in policies if not malformed(doc)]
+        self.policies = [doc for doc in policies if not refuse or not malformed(doc)]
         self.cluster = cluster
         self.touched: set[str] = set()
         self.matched: set[tuple[str, str, str, int]] = set()
@@ -30,6 +32,7 @@ class Reference(Rules):
             self.of_kind.setdefault(item.doc["kind"], []).append(item)
         self.listed = [(doc, spec) for doc in self.policies for spec in specs_of(doc)]
         self._pods: list[Thing] | None = None
+        self._memory = {}
 
     # -- one flow
 
@@ -118,7 +121,8 @@ class Reference(Rules):
         """Whether a policy can say anything about a direction at all."""
         if doc["kind"] == "NetworkPolicy":
             return direction in types_of(spec)
-        return bool(spec.get(direction) or spec.get(direction + "Deny")) or direction in isolating(doc, spec)
+        denies = doc["kind"].startswith("Cilium") and spec.get(direction + "Deny")
+        return bool(spec.get(direction) or denies) or direction in isolating(doc, spec)
 
     def side(self, direction: str, me: Thing, peer: Thing, target: Thing, word: str, port: int) -> set[str]:
         """What may happen to a connection at ``me``, whose other end is ``peer``; ``target`` owns the port."""
@@ -184,7 +188,7 @@ class Reference(Rules):
         found: set[str] = set()
         settled = False
         for number, rule in enumerate(spec.get(context.direction) or []):
-            match = both(self.admin_peers(rule, context), self.admin_ports(rule, context))
+            match = both(self.admin_peers(rule, context), self.admin_ports(doc, rule, context))
             if match is False:
                 continue
             self.note(doc, context.direction, number, match)
@@ -232,7 +236,10 @@ class Reference(Rules):
         isolates = context.direction in isolating(doc, spec)
         allow: bool | None = False
         deny: bool | None = False
-        for section, denies in ((context.direction, False), (context.direction + "Deny", True)):
+        sections = [(context.direction, False)]
+        if doc["kind"].startswith("Cilium"):
+            sections.append((context.direction + "Deny", True))
+        for section, denies in sections:
             for number, rule in enumerate(spec.get(section) or []):
                 if doc["kind"] == "NetworkPolicy":
                     match = self.np_rule(doc, rule, context)
@@ -289,7 +296,8 @@ def bad_selector(selector: Doc | None) -> bool:
 
 
 def bad_peer(peer: Doc | None) -> bool:
-    present = {key for key, value in (peer or {}).items() if value is not None}
+    known = ("podSelector", "namespaceSelector", "ipBlock")
+    present = {key for key, value in (peer or {}).items() if value is not None and key in known}
     if not present or ("ipBlock" in present and len(present) > 1):
         return True
     if "ipBlock" in present:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -114,7 +115,13 @@ def finished(status: Doc) -> int:
         for c in status.get("containerStatuses") or []
         if (c.get("state") or {}).get("terminated", {}).get("finishedAt")
     ]
-    return max((int(datetime.fromisoformat(e).timestamp()) for e in ends), default=0) + 1
+    return (
+        max(
+            (int(e) if isinstance(e, (int, float)) else int(datetime.fromisoformat(e).timestamp()) for e in ends),
+            default=0,
+        )
+        + 1
+    )
 
 
 class Cluster:
@@ -125,6 +132,7 @@ class Cluster:
     touched: set[str]
     any_name = False
     _pods: list[Thing] | None = None
+    _memory: dict[Any, tuple[list[Thing], frozenset[str]]]
 
     def met(self, number: int, clause: str = "") -> None:
         """Count an edge case, and a clause of it."""
@@ -205,7 +213,7 @@ class Cluster:
             for item in self.of_kind.get("Node", [])
             if item.doc["metadata"]["name"] == name
             for entry in (item.doc.get("status") or {}).get("addresses") or []
-            if entry["type"] in ("InternalIP", "ExternalIP")
+            if entry.get("type") in ("InternalIP", "ExternalIP")
         )
 
     def fitting(self, things: list[Thing], window: tuple[int, int], space: str = "") -> list[Thing]:
@@ -229,8 +237,22 @@ class Cluster:
         labels = versions[0] if all(other == versions[0] for other in versions) else None
         return Thing("pod", "", space, None, labels, (), ports=None, identity=identity)
 
+    def remembered(self, find: Callable[..., list[Thing]], *asked: Any) -> list[Thing]:
+        """What ``find`` says, with the edge cases that it met; looked up once."""
+        key = (find.__name__, *asked)
+        if key not in self._memory:
+            before, self.touched = self.touched, set()
+            self._memory[key] = (find(*asked), frozenset(self.touched))
+            self.touched = before
+        found, met = self._memory[key]
+        self.touched |= met
+        return found
+
     def at(self, text: str, window: tuple[int, int], name: str | None = None) -> list[Thing]:
         """What an endpoint was, service addresses not translated."""
+        return self.remembered(self._at, text, window, name)
+
+    def _at(self, text: str, window: tuple[int, int], name: str | None) -> list[Thing]:
         if text.startswith("Node/"):
             node = text[5:]
             return [Thing("node", node, ips=self.node_ips(node), node=node)]
@@ -344,7 +366,10 @@ class Cluster:
 
     def targets(self, flow: Doc, window: tuple[int, int]) -> list[Thing]:
         """The destination: for a service, its backends (and what egress may see before translation)."""
-        text, word, port = flow["dst"], flow.get("protocol", "TCP"), flow.get("port", 0)
+        asked = flow["dst"], flow.get("protocol", "TCP"), flow.get("port", 0), flow.get("name")
+        return self.remembered(self._targets, *asked, window)
+
+    def _targets(self, text: str, word: str, port: int, name: str | None, window: tuple[int, int]) -> list[Thing]:
         found: list[Thing] = []
         known = False
         for service in self.of_kind.get("Service", []):
@@ -352,7 +377,7 @@ class Cluster:
             if way is None:
                 continue
             known = True
-            for entry in service.doc["spec"].get("ports") or []:
+            for entry in (service.doc.get("spec") or {}).get("ports") or []:
                 ours = entry.get("nodePort") if way == "node" else entry["port"]
                 if entry.get("protocol", "TCP") == word and ours == port:
                     self.met(22, self.settings.dnat)
@@ -361,7 +386,7 @@ class Cluster:
             return self.fitting_sides(found, window)
         if known and "/" in text:
             return [Thing("nobody", names=None, ports=None)]
-        return self.at(text, window, flow.get("name"))
+        return self.at(text, window, name)
 
     def fitting_sides(self, things: list[Thing], window: tuple[int, int]) -> list[Thing]:
         living = [t for t in things if t.since <= window[1] and t.until > window[0]]
@@ -371,7 +396,7 @@ class Cluster:
 
     def way(self, doc: Doc, text: str) -> str | None:
         """How the text names the service: by name, by its own address, by an outer one, or by a node's."""
-        meta, spec = doc["metadata"], doc["spec"]
+        meta, spec = doc["metadata"], doc.get("spec") or {}
         if text == f"{meta.get('namespace') or 'default'}/Service/{meta['name']}":
             return "name"
         if "/" in text:
@@ -396,7 +421,7 @@ class Cluster:
         backends = self.backends(service.doc, entry)
         if not backends:
             backends = [Thing("nobody", names=None, ports=None)]
-        spec = service.doc["spec"]
+        spec = service.doc.get("spec") or {}
         outer = way in ("outer", "node")
         hides = outer and spec.get("externalTrafficPolicy") != "Local"
         inner = [ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP") or ""] if ip not in ("", "None")]
@@ -434,7 +459,7 @@ class Cluster:
                     found += self.endpoint(item, endpoint, port["port"], namespace)
         if slices:
             return found
-        selector = doc["spec"].get("selector")
+        selector = (doc.get("spec") or {}).get("selector")
         for pod in self.pods() if selector else []:
             if pod.namespace == namespace and selector.items() <= (pod.labels or {}).items():
                 target = entry.get("targetPort") or entry["port"]
@@ -456,7 +481,7 @@ class Cluster:
         if target.get("kind") == "Pod":
             things = [self.as_seen(p) for p in self.pods() if (p.namespace, p.name) == (namespace, target["name"])]
         if not things:
-            things = [t for ip in endpoint["addresses"] for t in self.at_ip(ip, (0, FOREVER - 1), None)]
+            things = [t for ip in endpoint.get("addresses") or [] for t in self.at_ip(ip, (0, FOREVER - 1), None)]
         found = []
         for thing in things:
             since, until = max(thing.since, item.since), min(thing.until, item.until)

@@ -59,7 +59,7 @@ def tier_of(doc: Doc) -> str:
 
 
 def priority_of(doc: Doc) -> int:
-    return int(doc["spec"].get("priority", 0))
+    return 0 if doc["kind"] == "BaselineAdminNetworkPolicy" else int(doc["spec"].get("priority", 0))
 
 
 class Rules(Cluster):
@@ -171,6 +171,8 @@ class Rules(Cluster):
         return either(*found, self.blocks(blocks, context.peer, "option"))
 
     def np_pods(self, peer: Doc, namespace: str, who: Thing) -> bool | None:
+        if peer.get("podSelector") is None and peer.get("namespaceSelector") is None:
+            return None  # a peer of a kind that only others know
         if peer.get("podSelector") == {} or peer.get("namespaceSelector") == {}:
             self.met(7, "empty")
         if None in peer.values():
@@ -273,6 +275,8 @@ class Rules(Cluster):
             return False
         if selection.get("namespaces") is not None:
             return self.space(selection["namespaces"], pod)
+        if selection.get("pods") is None:
+            return None  # a peer of a kind that only others know
         both_of = selection["pods"]
         return both(
             self.space(both_of.get("namespaceSelector"), pod), self.labels(both_of.get("podSelector"), pod.labels)
@@ -282,7 +286,7 @@ class Rules(Cluster):
         who = context.peer
         found: list[bool | None] = []
         blocks: list[tuple[str, list[str]]] = []
-        for peer in rule.get("from") or rule.get("to") or []:
+        for peer in rule.get("from" if context.direction == "ingress" else "to") or []:
             if "networks" in peer:
                 blocks += [(cidr, []) for cidr in peer["networks"]]
             elif "nodes" in peer:
@@ -318,8 +322,8 @@ class Rules(Cluster):
 
         return any(fits(wanted, name) for wanted in names for name in who.names)
 
-    def admin_ports(self, rule: Doc, context: Context) -> bool | None:
-        items = rule.get("protocols") or rule.get("ports")
+    def admin_ports(self, doc: Doc, rule: Doc, context: Context) -> bool | None:
+        items = rule.get("protocols" if doc["kind"] == "ClusterNetworkPolicy" else "ports")
         if not items:
             return True
         return either(*(self.admin_port(item, context) for item in items))
@@ -401,7 +405,8 @@ class Rules(Cluster):
             peers = True
         if rule.get("icmps"):
             words = {"IPv4": "ICMP", "IPv6": "ICMPv6"}
-            fits = any(words[f.get("family", "IPv4")] == context.word for i in rule["icmps"] for f in i["fields"])
+            fields = [f for i in rule["icmps"] for f in i.get("fields") or []]
+            fits = any(words[f.get("family") or "IPv4"] == context.word for f in fields)
             return both(peers, None if fits else False)
         if not ports:
             return both(peers)
@@ -424,7 +429,9 @@ class Rules(Cluster):
                 blocks = [(i if "/" in i else f"{i}/{plain_ip(i).max_prefixlen}", []) for i in items]
                 found.append(self.blocks(blocks, context.peer, "external"))
             elif name == "CIDRSet":
-                found.append(self.blocks([(i["cidr"], i.get("except") or []) for i in items], context.peer, "external"))
+                known = [(i["cidr"], i.get("except") or []) for i in items if i.get("cidr")]
+                found.append(self.blocks(known, context.peer, "external"))
+                found += [None] * (len(items) - len(known))  # groups of blocks
             else:
                 found += [self.cilium_peer(name, item, doc, context) for item in items]
         return either(*found)
@@ -456,7 +463,7 @@ class Rules(Cluster):
             if i.doc["metadata"].get("labels", {}).get("kubernetes.io/service-name") == "kubernetes"
             and i.doc["metadata"].get("namespace") == "default"
             for e in i.doc.get("endpoints") or []
-            for ip in e["addresses"]
+            for ip in e.get("addresses") or []
         }
         server = bool(who.ips) and {plain_ip(ip) for ip in who.ips} <= servers
         if who.kind == "node":
@@ -532,7 +539,7 @@ class Rules(Cluster):
         found: list[bool | None] = []
         for service in services:
             home = service["metadata"].get("namespace") or "default"
-            selector = service["spec"].get("selector")
+            selector = (service.get("spec") or {}).get("selector")
             if selector:
                 chosen = self.labels({"matchLabels": selector}, who.labels) if who.kind == "pod" else False
                 here = both(chosen, who.namespace == home)
@@ -544,14 +551,14 @@ class Rules(Cluster):
                 if i.doc["metadata"].get("labels", {}).get("kubernetes.io/service-name") == service["metadata"]["name"]
                 and (i.doc["metadata"].get("namespace") or "default") == home
                 for e in i.doc.get("endpoints") or []
-                for ip in e["addresses"]
+                for ip in e.get("addresses") or []
             ]
             blocks = [(f"{ip}/{plain_ip(ip).max_prefixlen}", list[str]()) for ip in ips]
             if not blocks:
                 continue
             sure = self.blocks(blocks, who, "external")
             found.append(sure if sure else self.weaker(self.blocks(blocks, who, "all")))
-        if not any(s["spec"].get("selector") for s in services) and not found:
+        if not any((s.get("spec") or {}).get("selector") for s in services) and not found:
             return None
         return either(*found)
 

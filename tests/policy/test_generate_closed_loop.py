@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -98,11 +99,11 @@ def test_kept_clusters_that_the_properties_once_failed_on(form: Any, seed: int) 
 
 
 @pytest.mark.slow
-def test_many_clusters() -> None:
+def test_many_clusters(tell: Callable[[str], None]) -> None:
     seen: Counter[str] = Counter()
     for part in shared(clusters, LONG, 20):
         seen += part
-    print(dict(seen))
+    tell(f"random clusters: {dict(seen)}")
     assert seen["clusters"] == LONG
     assert seen["rules removed"] > 10 * LONG
     assert seen["flows outside"] > 10 * LONG

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from reference_cluster import Doc
-from world import World, namespace, node, pod, policy, problems
+from world import World, namespace, node, pod, policy, problems, refused
 
 
 def world() -> World:
@@ -76,3 +76,46 @@ def test_an_unknown_field_of_the_subject_may_select_any_pod_of_the_namespace() -
     assert world().see([doc], "a/db > b/web TCP/80") == "allowed"
     reasons = world().reasons([doc], "b/web > a/db TCP/80")
     assert reasons == ["a part of a policy is not understood"]
+
+
+# -- what fuzzing found, kept
+
+
+@pytest.mark.parametrize(
+    ("spec", "place"),
+    [
+        ("{podSelector: {}, ingress: [{from: [{strange: 1, ipBlock: {cidr: 1.2.3.4/33}}]}]}", "ipBlock.cidr"),
+        ("{podSelector: {}, ingress: [{from: [{ipBlock: {strange: 1, cidr: 10.0.0.0/8, except: [x]}}]}]}", "except[0]"),
+        (
+            "{podSelector: {}, ingress: [{from: [{strange: 1, ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}]}]}",
+            "from[0]",
+        ),
+    ],
+)
+def test_kept_what_is_malformed_is_refused_beside_what_is_not_known(spec: str, place: str) -> None:
+    assert refused(policy("a/p", spec)).partition(":")[0].endswith(place)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("CiliumNetworkPolicy", "{endpointSelector: {}, ingress: [{fromEndpoints: [null]}]}"),
+        ("CiliumNetworkPolicy", "{endpointSelector: {}, ingress: [null]}"),
+        ("ClusterNetworkPolicy", "{tier: Admin, priority: 1, subject: {namespaces: {}}, ingress: [null]}"),
+    ],
+)
+def test_kept_a_null_in_a_list_of_a_custom_resource_is_refused_and_not_everything(kind: str, spec: str) -> None:
+    name = "a/p" if kind == "CiliumNetworkPolicy" else "p"
+    assert "may not be null" in refused(policy(name, spec, kind))
+
+
+def test_kept_a_null_rule_of_a_networkpolicy_is_an_empty_one_as_the_api_server_has_it() -> None:
+    assert world().see([policy("a/p", "{podSelector: {}, ingress: [null]}")], "8.8.8.8 > a/web TCP/1") == "allowed"
+
+
+def test_kept_a_condition_on_the_namespace_that_is_not_known_is_still_one_on_the_namespace() -> None:
+    condition = "{key: io.kubernetes.pod.namespace, operator: DoesNotExist, strange: 1}"
+    spec = f"{{endpointSelector: {{}}, ingress: [{{fromEndpoints: [{{matchExpressions: [{condition}]}}]}}]}}"
+    doc = policy("c", spec, "CiliumClusterwideNetworkPolicy")
+    assert world().see([doc], "8.8.8.8 > a/web TCP/1") == "unknown"
+    assert world().see([doc], "b/web > a/web TCP/1") == "unknown"

@@ -7,6 +7,7 @@ compares a million, and asserts what must have occurred in them.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 from agreement import Tally, compare
@@ -23,12 +24,12 @@ def test_engine_and_reference_agree_on_every_verdict() -> None:
 
 
 @pytest.mark.slow
-def test_engine_and_reference_agree_on_a_million_triples() -> None:
+def test_engine_and_reference_agree_on_a_million_triples(tell: Callable[[str], None]) -> None:
     tally = Tally()
     for part in shared(compare, 1_040_000, 40):
         tally.add(part)
-    print(f"{tally.triples} triples, {tally.denied:.0%} denied: {dict(tally.verdicts)}")
-    print(f"edge cases: {dict(sorted(tally.cases.items(), key=lambda item: (int(item[0].split()[0]), item[0])))}")
+    tell(f"{tally.triples} triples, {tally.denied:.0%} denied: {dict(tally.verdicts)}")
+    tell(f"edge cases: {dict(sorted(tally.cases.items(), key=lambda item: (int(item[0].split()[0]), item[0])))}")
     assert tally.triples >= 1_000_000
     assert tally.denied >= 0.30
     wanted = [name for number, case in CASES.items() for name in (str(number), *case.clauses(number))]

@@ -102,20 +102,19 @@ def peers(
     filled = [key for key in present if field.get(key).elements()]
     if len(filled) > 1:
         raise field.refuse(f"{filled[0]} and {filled[1]} may not stand in one rule")
+    found: list[Peer] = []
+    for key in filled:
+        for item in field.get(key).elements():
+            found += _peer(item, key.removeprefix("from").removeprefix("to"), namespace)
     empty = [key for key in present if key not in filled]
     if any(key not in _MAY_BE_EMPTY for key in empty):
         return ()
     if empty:
         return (Unclear(field.get(empty[0]).not_understood("what an empty list of these selects differs")),)
-    if not filled:
-        return None
-    key = filled[0]
-    if key == "toServices" and field.get("toPorts").elements():
-        return (Unclear(field.get(key).not_understood("toServices with toPorts is refused by some versions")),)
-    found: list[Peer] = []
-    for item in field.get(key).elements():
-        found += _peer(item, key.removeprefix("from").removeprefix("to"), namespace)
-    return tuple(found)
+    if filled == ["toServices"] and field.get("toPorts").elements():
+        reason = "toServices with toPorts is refused by some versions"
+        return (Unclear(field.get("toServices").not_understood(reason)),)
+    return tuple(found) if filled else None
 
 
 def _peer(field: Field, kind: str, namespace: str) -> list[Peer]:
@@ -146,9 +145,9 @@ def _endpoints(field: Field, namespace: str) -> list[Peer]:
         if len(found) == 1 and not field.get("matchExpressions").elements() and word in ENTITIES:
             return [Entity(word)]
         return [Unclear(field.not_understood("reserved labels beside others are not evaluated"))]
-    for unknown in field.unknown(frozenset(("matchLabels", "matchExpressions"))):
-        return [Unclear(unknown.not_understood("unknown field of an endpoint selector"))]
     chosen = labels.selector(field, "pod", _translate)
+    if any(r.operator == "?" and r.scope == "pod" and not r.key for r in chosen.requirements):
+        return [Unclear(Problem(field.place, "unknown field of an endpoint selector", "not-understood"))]
     named = any(r.scope == "namespace-name" for r in chosen.requirements)
     labelled = any(r.scope == "namespace" for r in chosen.requirements)
     if namespace and not named and not labelled:
@@ -168,7 +167,7 @@ def _translate(field: Field, key: str, operator: Operator, values: tuple[str, ..
     source, colon, bare = key.partition(":")
     if not colon:
         source, bare = "any", key
-    if source not in ("k8s", "any") or operator == "?":
+    if source not in ("k8s", "any"):
         field.not_understood(f"labels of source {source[:32]!r} are not known")
         return Requirement("pod", bare, "?")
     if bare == _NAMESPACE:
@@ -207,9 +206,12 @@ def _block(field: Field) -> addresses.Block:
 
 
 def _cidr_set(field: Field) -> Peer:
-    for unknown in field.unknown(frozenset(("cidr", "except"))):
-        return Unclear(unknown.not_understood("groups of blocks are not known here"))
-    return Blocks((block_of(field, strict=False),), "external")
+    others = field.unknown(frozenset(("cidr", "except")))
+    doubts = [unknown.not_understood("groups of blocks are not known here") for unknown in others]
+    if doubts and not field.has("cidr"):
+        return Unclear(doubts[0])
+    found = Blocks((block_of(field, strict=False),), "external")
+    return Unclear(doubts[0]) if doubts else found
 
 
 def _service(field: Field, namespace: str) -> Peer:

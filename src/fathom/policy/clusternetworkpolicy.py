@@ -156,12 +156,15 @@ def _rule(field: Field, direction: Direction, form: _Form) -> Rule:
 def _peer(field: Field, direction: Direction, action: Action) -> list[Peer]:
     """Exactly one field. One that is not known here may mean anything."""
     known = ("namespaces", "pods") if direction == "ingress" else _EGRESS_PEERS
-    for unknown in field.unknown(frozenset(known)):
-        return [Unclear(unknown.not_understood("unknown kind of peer"))]
+    doubts = [unknown.not_understood("unknown kind of peer") for unknown in field.unknown(frozenset(known))]
     present = [key for key in known if field.has(key)]
-    if len(present) != 1:
+    if len(present) != 1 and not (doubts and not present):
         raise field.refuse(f"a peer has exactly one of {', '.join(known)}")
-    kind = present[0]
+    found = _known_peer(field, present[0], action) if present else []
+    return [Unclear(doubts[0])] if doubts else found
+
+
+def _known_peer(field: Field, kind: str, action: Action) -> list[Peer]:
     if kind in ("namespaces", "pods"):
         return [Pods(_pods(field))]
     if kind == "nodes":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -366,7 +367,7 @@ class _Builder:
 
         Parts are told apart by sums of random 64-bit numbers, one for each policy: a table of all bits would not fit.
         """
-        random = np.random.default_rng(0x5EED).integers(0, 1 << 63, (2 * len(relevant), 2), np.uint64)
+        random = _random(1 << (2 * len(relevant)).bit_length())
         sums = np.zeros((len(columns), 2), np.uint64)
         packed = np.zeros((2 * len(relevant), (len(columns) + 7) // 8), np.uint8)
         for at, number in enumerate(relevant):
@@ -411,6 +412,12 @@ def program(
         blocks=any(_optional(rules[n].rule) for n in listed.tolist()),
         networkpolicy=any(policies[m.policy].kind == "NetworkPolicy" for m in members),
     )
+
+
+@lru_cache(maxsize=32)
+def _random(rows: int) -> NDArray[np.uint64]:
+    """Pairs of random 64-bit numbers, always the same ones."""
+    return np.random.default_rng(0x5EED).integers(0, 1 << 63, (rows, 2), np.uint64)
 
 
 def _peers(policies: Iterable[Policy]) -> Iterable[Peer]:

@@ -18,9 +18,12 @@ def kind_of(value: Any) -> str:
 
 
 class Field:
-    """One value of a document with its place; ``problems`` collects what was not understood below it."""
+    """One value of a document with its place; ``problems`` collects what was not understood below it.
 
-    __slots__ = ("_path", "document", "parent", "problems", "value")
+    ``custom``: it is a custom resource, whose lists the API server lets hold no null.
+    """
+
+    __slots__ = ("_path", "custom", "document", "parent", "problems", "value")
 
     def __init__(
         self,
@@ -34,6 +37,7 @@ class Field:
         self.document = document
         self.problems = problems
         self.parent = parent
+        self.custom: bool = parent.custom if parent is not None else False
         self._path = path
 
     @property
@@ -84,7 +88,11 @@ class Field:
             return []
         if not isinstance(self.value, list):
             raise self.refuse(f"must be a list, is a {kind_of(self.value)}")
-        return [Field(item, self.document, self.problems, self, index) for index, item in enumerate(self.value)]
+        found = [Field(item, self.document, self.problems, self, index) for index, item in enumerate(self.value)]
+        for item in found if self.custom else ():
+            if item.value is None:
+                raise item.refuse("an element of a list may not be null")
+        return found
 
     def text(self, default: str | None = None) -> str:
         """This string. Raises Refused if it is something else, or absent where no default is given."""

@@ -95,16 +95,17 @@ def _rule(field: Field, direction: Direction, namespace: str) -> Rule:
 
 def _peer(field: Field, namespace: str) -> Peer:
     """Exactly one of ipBlock, or selectors; an empty peer is malformed, not "everything"."""
-    known = frozenset(("podSelector", "namespaceSelector", "ipBlock"))
-    for unknown in field.unknown(known):
-        return Unclear(unknown.not_understood("unknown field of a peer"))
-    selects = field.has("podSelector") or field.has("namespaceSelector")
-    if field.has("ipBlock"):
-        if selects:
-            raise field.refuse("ipBlock may not stand together with podSelector or namespaceSelector")
-        return _ip_block(field.get("ipBlock"))
-    if not selects:
+    known = ("podSelector", "namespaceSelector", "ipBlock")
+    doubts = [unknown.not_understood("unknown field of a peer") for unknown in field.unknown(frozenset(known))]
+    if not any(field.has(key) for key in known):
+        if doubts:
+            return Unclear(doubts[0])
         raise field.refuse("a peer needs podSelector, namespaceSelector or ipBlock")
+    found = _ip_block(field) if field.has("ipBlock") else _pods(field, namespace)
+    return Unclear(doubts[0]) if doubts else found
+
+
+def _pods(field: Field, namespace: str) -> Peer:
     pods = labels.selector(field.get("podSelector"), "pod")
     if field.has("namespaceSelector"):
         return Pods(labels.selector(field.get("namespaceSelector"), "namespace") + pods)
@@ -112,9 +113,13 @@ def _peer(field: Field, namespace: str) -> Peer:
 
 
 def _ip_block(field: Field) -> Peer:
-    for unknown in field.unknown(frozenset(("cidr", "except"))):
+    if field.has("podSelector") or field.has("namespaceSelector"):
+        raise field.refuse("ipBlock may not stand together with podSelector or namespaceSelector")
+    given = field.get("ipBlock")
+    found = Blocks((block_of(given, strict=True),), "option")
+    for unknown in given.unknown(frozenset(("cidr", "except"))):
         return Unclear(unknown.not_understood("unknown field of ipBlock"))
-    return Blocks((block_of(field, strict=True),), "option")
+    return found
 
 
 def block_of(field: Field, *, strict: bool) -> addresses.Block:

@@ -121,6 +121,7 @@ def _read(document: Field) -> list[Policy]:
     version = document.get("apiVersion").text()
     if version not in _VERSIONS[kind]:
         return _unread(document, f"{kind} of {version[:64]!r} is not read")
+    document.custom = kind != "NetworkPolicy"
     unknown = list(document.unknown(_TOP))
     if kind == "NetworkPolicy":
         policies = networkpolicy.read(document)
