@@ -38,7 +38,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def program(tmp_path: Path, require: Require) -> tuple[str, ...]:
-    """A Python with Fathom that the user ``nobody`` can run as well."""
+    """A Python with Fathom that the user ``nobody`` can run as well, and pytest's folders open to that user."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder != Path("/tmp") and folder.stat().st_uid == 0 and str(folder).startswith("/tmp/"):
+            folder.chmod(0o755)
     if _readable(Path(sys.executable)):
         return FATHOM
     system = Path("/usr/bin/python3")
@@ -49,9 +52,6 @@ def program(tmp_path: Path, require: Require) -> tuple[str, ...]:
     packages = next((p for p in sys.path if p.endswith("site-packages")), "")
     if told.stdout.strip() != version or not _readable(Path(packages)):
         require("user", f"no Python {version} here that another user than root can read")
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder != Path("/tmp") and folder.stat().st_uid == 0 and str(folder).startswith("/tmp/"):
-            folder.chmod(0o755)
     subprocess.run([system, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     site = tmp_path / f"venv/lib/python{version}/site-packages"
     (site / "fathom.pth").write_text(f"import site; site.addsitedir({packages!r})\n")
@@ -96,6 +96,7 @@ def test_a_port_that_is_taken_names_its_holder_and_the_option(start: Start) -> N
 def test_an_address_that_this_machine_has_not(tmp_path: Path) -> None:
     done = subprocess.run(
         [*FATHOM, "up", "--data-dir", str(tmp_path), "--listen", "192.0.2.1:8600"],
+        env={name: value for name, value in os.environ.items() if not name.startswith("SUDO_")},
         capture_output=True,
         text=True,
         check=False,

@@ -27,7 +27,7 @@ def test_only_what_is_needed_is_left_and_nothing_comes_back() -> None:
 import os
 from fathom.agent import privilege
 privilege.drop()
-print(open("/proc/self/status").read())
+print(open("/proc/self/status").read(), flush=True)
 os.execv("/bin/cat", ["cat", "/proc/self/status"])
 """
     result = run(program)
