@@ -339,7 +339,7 @@ def test_a_url_that_makes_no_sense_is_refused(url):
 
 def test_an_old_sqlite_is_told():
     files.check_engine((3, 38, 0))
-    with pytest.raises(StoreError, match=r"SQLite is 3\.34\.1; the store needs 3\.37\.0"):
+    with pytest.raises(StoreError, match=r"SQLite is 3\.34\.1; the store needs 3\.38\.0"):
         files.check_engine((3, 34, 1))
 
 
