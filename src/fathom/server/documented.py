@@ -61,7 +61,7 @@ _POLICY_TYPES = (
 _ERRORS: dict[int, tuple[str, str, str]] = {
     401: ("No key, or a wrong one.", "a key is needed", "send the header Authorization: Bearer KEY"),
     404: ("There is no such thing.", "there is no edge with this id", "take an id from /api/v1/edges"),
-    413: ("The body is too large.", "the body is larger than 1048576 bytes", "send less"),
+    413: ("The body is too large.", "the body is larger than 8388608 bytes", "send less"),
     414: ("The query is too long.", "the query is longer than 8192 bytes", "ask in fewer words"),
     421: ("The Host header is not a name of this server.", "this server does not answer to that name", "ask localhost"),
     422: ("A parameter makes no sense.", "'5x' is no time", "write a duration before now (5m, 1h30m, 7d)"),

@@ -27,8 +27,8 @@ from fathom.server.settings import ServerSettings
 OPEN = frozenset(("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"))
 #: Paths that take as long as their reader wants, and that bound their own number.
 STREAMS = frozenset(("/api/v1/stream", "/api/v1/policy/audit/stream"))
-#: Questions about policy, which take long: all below this path but those about the audit.
-_LONG, _SHORT = "/api/v1/policy/", "/api/v1/policy/audit"
+#: Questions about policy: they take long, and their bodies hold policies.
+_POLICY = "/api/v1/policy/"
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -77,7 +77,7 @@ class Guard:
             self._check_query(scope["query_string"])
             if scope["path"] not in OPEN:
                 self._check_key(scope, headers)
-            bounded = self._bounded(headers, receive)
+            bounded = self._bounded(headers, receive, self._most_bytes(scope["path"]))
             stream = scope["path"] in STREAMS
             if not stream and scope["path"] not in OPEN:
                 self._check_room()
@@ -96,8 +96,12 @@ class Guard:
 
     def _time_s(self, path: str) -> float:
         """How long an answer may take."""
-        long = path.startswith(_LONG) and not path.startswith(_SHORT)
-        return self._settings.policy_timeout_s if long else self._settings.request_timeout_s
+        about_policy = path.startswith(_POLICY)
+        return self._settings.policy_timeout_s if about_policy else self._settings.request_timeout_s
+
+    def _most_bytes(self, path: str) -> int:
+        """How large a body may be."""
+        return self._settings.max_policy_bytes if path.startswith(_POLICY) else self._settings.max_body_bytes
 
     def _check_host(self, headers: Headers) -> None:
         """A page on the web can make its own name point to 127.0.0.1; its Host header still says its name."""
@@ -155,12 +159,10 @@ class Guard:
                 503, "too many requests are under way", do="ask again in a second", headers={"Retry-After": "1"}
             )
 
-    def _bounded(self, headers: Headers, receive: Receive) -> Receive:
-        """``receive`` that refuses a body above the bound, told or not."""
-        most, taken = self._settings.max_body_bytes, 0
-        refusal = ProblemError(
-            413, f"the body is larger than {most} bytes", do="send less", headers={"Connection": "close"}
-        )
+    def _bounded(self, headers: Headers, receive: Receive, most: int) -> Receive:
+        """``receive`` that refuses a body above ``most`` bytes, told or not."""
+        taken = 0
+        refusal = ProblemError(413, f"the body is larger than {most} bytes", do="send less")
         told = headers.get("content-length", "0")
         if not (told.isascii() and told.isdigit()) or len(told) > 18 or int(told) > most:
             raise refusal

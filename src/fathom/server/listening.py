@@ -22,6 +22,8 @@ from fathom.server.settings import ServerSettings
 
 _HEAD_BYTES = 32 * 1024
 _KEEP_ALIVE_S = 30
+#: Seconds in which a client that was refused may go on sending before its connection is closed.
+_LINGER_S = 2.0
 
 
 def bind(settings: ServerSettings) -> socket.socket:
@@ -99,6 +101,7 @@ class BoundedConnection(H11Protocol):
 
     bounds: ServerSettings
     _head_timer: asyncio.TimerHandle | None = None
+    _lingers = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client came."""
@@ -110,8 +113,9 @@ class BoundedConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        super().data_received(data)
-        self._watch()
+        if not self._lingers:
+            super().data_received(data)
+            self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client left."""
@@ -119,10 +123,18 @@ class BoundedConnection(H11Protocol):
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """An answer is out; a client that is not done with the body of its question is not waited for."""
+        """An answer is out; a client that is not done with the body of its question is not waited for.
+
+        What it still sends is dropped for a moment: closed at once, the connection would be reset, and the answer
+        would be lost with it.
+        """
         super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY:
-            self.transport.close()
+        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+            self._lingers = True
+            self._forget_timer()
+            self._unset_keepalive_if_required()
+            self.transport.write_eof()
+            self.loop.call_later(_LINGER_S, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
         """What came is no HTTP."""

@@ -63,6 +63,9 @@ class ServerSettings:
         2_000_000, "Recorded flows that one question about policy may be about; above, 422", unit="flows", minimum=1
     )
     max_answer_bytes: int = setting(64 << 20, "Largest answer about policy; above, 422", unit="bytes", minimum=1024)
+    max_policy_bytes: int = setting(
+        8 << 20, "Largest body of a question about policy; above, 413", unit="bytes", minimum=1024
+    )
     max_policies: int = setting(1_000, "Policies in one set that is sent; above, 422", unit="policies", minimum=1)
     audit_sets: int = setting(32, "Policy sets that can be registered for the audit", unit="sets", minimum=0)
     audit_series: int = setting(

@@ -194,7 +194,7 @@ async def test_a_bomb_of_aliases_is_refused_soon(shop: Any) -> None:
     assert "aliases followed" in answer["what"]
 
 
-@pytest.mark.parametrize("settings", [{"audit_sets": 2, "max_policies": 3, "max_body_bytes": 20_000}], indirect=True)
+@pytest.mark.parametrize("settings", [{"audit_sets": 2, "max_policies": 3, "max_policy_bytes": 20_000}], indirect=True)
 async def test_sets_policies_and_bodies_are_bounded(shop: Any) -> None:
     for name in ("a", "b"):
         await register(shop, name)

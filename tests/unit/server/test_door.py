@@ -196,7 +196,6 @@ async def test_a_long_query_is_refused(world: Any) -> None:
 async def test_a_large_body_is_refused(world: Any) -> None:
     response = await world.http.request("GET", "/api/v1/edges", content=b"x" * 1025)
     is_problem(response, 413)
-    assert response.headers["connection"] == "close"
     for told in ("-1", "1e3", "9" * 30, "x"):
         is_problem(await world.http.get("/api/v1/edges", headers={"Content-Length": told}), 413)
 

@@ -176,7 +176,7 @@ async def test_bodies_that_are_no_question_are_refused(shop: Any, raw: bytes) ->
 
 @pytest.mark.parametrize(
     "settings",
-    [{"max_policies": 1, "max_policy_flows": 2, "max_answer_bytes": 2_000, "max_body_bytes": 4_000}],
+    [{"max_policies": 1, "max_policy_flows": 2, "max_answer_bytes": 2_000, "max_policy_bytes": 4_000}],
     indirect=True,
 )
 async def test_policies_flows_answers_and_bodies_are_bounded(shop: Any) -> None:
