@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fathom.events.edges import EdgeColumns
+from fathom.events.edges import EdgeColumns, workload_of
 from fathom.policy.flows import FLOW, OBSERVED, EdgeTable, Flows
 from fathom.store.audits import Waiting, ends_of
 from fathom.store.interface import MAX_IDENTITIES, Store
@@ -69,7 +69,8 @@ class _Edges:
         for part in _parts(store, ids):
             rows.append(table.rows(part))
             into.append(np.array([_INTO.get(word, -1) for word in part.directions], np.int8))
-            names += [workload[0] for workload in part.workloads]
+            cluster_of = {text: workload_of(text).cluster for text in set(part.workloads)}
+            names += [cluster_of[text] for text in part.workloads]
         self.rows, self.into, self.strings = np.concatenate(rows), np.concatenate(into), table.strings
         self.clusters = sorted(set(names))
         numbers = {name: number for number, name in enumerate(self.clusters)}
