@@ -25,7 +25,8 @@ Probe = tuple[str, int, str, str, int]
 
 
 async def try_all(wait: float, probes: list[Probe]) -> list[tuple[str, str]]:
-    """What each probe met. What met silence is tried once more: the machine may have been busy."""
+    """What each probe met. What met silence is tried once more, since the machine may have been busy, and so is what
+    could not have its port, since another program of the node had it."""
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(probe: Probe) -> tuple[str, str]:
@@ -33,7 +34,7 @@ async def try_all(wait: float, probes: list[Probe]) -> list[tuple[str, str]]:
             return await attempt(wait, probe)
 
     found = list(await asyncio.gather(*(one(probe) for probe in probes)))
-    silent = [number for number, (word, _) in enumerate(found) if word == "timeout"]
+    silent = [number for number, (word, _) in enumerate(found) if word in ("timeout", "eaddrinuse")]
     again = [(*probes[number][:4], probes[number][4] + 1) for number in silent]
     for number, result in zip(silent, await asyncio.gather(*(one(probe) for probe in again)), strict=True):
         found[number] = result

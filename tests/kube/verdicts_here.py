@@ -79,7 +79,7 @@ def _features(documents: list[Doc], direction: str, side: SideDecision) -> set[s
             item["operator"]
             for peer in peers
             for chosen in peer.values()
-            for item in chosen.get("matchExpressions", ())
+            for item in (chosen or {}).get("matchExpressions", ())
         }
         found |= {"several peers"} if len(peers) > 1 else set()
         found |= {_port_feature(port) for port in ports} or {"any port"}
