@@ -8,14 +8,14 @@ from inhabitants import Place
 from kube_cluster import Cluster
 from random_policies import policy_set
 
-SETS = range(10)
+SETS = range(24)
 #: Matched by how many probes at least, in all sets together: what rules are made of, and each kind of verdict.
 FEATURES = (
     "podSelector namespaceSelector namespaceSelector+podSelector ipBlock except anybody isolated In NotIn Exists "
     "DoesNotExist"
 ).split()
 PORTS = ("any port", "number of a port", "name of a port", "range of ports", "protocol alone")
-SELDOM = 10
+SELDOM = 5
 
 
 def test_each_connection_meets_its_verdict(cluster: Cluster, canary: Canary, places: list[Place]) -> None:
