@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import resource
@@ -10,7 +11,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -84,24 +84,25 @@ def test_a_directory_that_cannot_be_written_is_told_at_once(mount, world):
 
 
 @pytest.fixture
-def nobody():
-    """For root: the rights of an unprivileged user."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65_534)
+def bound_by_modes():
+    """For root too: no capability is in effect, so that the modes of files hold (capabilities(7), capset(2))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, held = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, held) == 0
+    lowered = (ctypes.c_uint32 * 6)(*held)
+    lowered[0] = lowered[3] = 0
+    assert libc.capset(header, lowered) == 0
     yield
-    os.seteuid(0)
+    assert libc.capset(header, held) == 0
 
 
-@pytest.mark.usefixtures("nobody")
-def test_a_directory_without_permission_is_told_at_once():
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o500)
-        with pytest.raises(StoreError, match="cannot be made: Permission denied"):
-            open_store(f"sqlite://{folder}/store")
-        with pytest.raises(StoreError, match="cannot be written"):
-            open_store(f"sqlite://{folder}")
+@pytest.mark.usefixtures("bound_by_modes")
+def test_a_directory_without_permission_is_told_at_once(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match="cannot be made: Permission denied"):
+        open_store(f"sqlite://{tmp_path}/store")
+    with pytest.raises(StoreError, match="cannot be written"):
+        open_store(f"sqlite://{tmp_path}")
 
 
 def test_a_file_where_the_directory_should_be_is_told(tmp_path):
