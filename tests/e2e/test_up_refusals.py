@@ -41,7 +41,7 @@ def program(tmp_path: Path, require: Require) -> tuple[str, ...]:
     """A Python with Fathom that the user ``nobody`` can run as well, and pytest's folders open to that user."""
     for folder in (tmp_path, *tmp_path.parents):
         if folder != Path("/tmp") and folder.stat().st_uid == 0 and str(folder).startswith("/tmp/"):
-            folder.chmod(0o755)
+            folder.chmod(folder.stat().st_mode | 0o055)
     if _readable(Path(sys.executable)):
         return FATHOM
     system = Path("/usr/bin/python3")
@@ -114,6 +114,20 @@ def test_a_second_one_on_the_same_data_is_told_and_the_first_goes_on(start: Star
     assert "is taken by" in text
     assert first.children() == children
     assert first.signal(signal.SIGTERM) == 0
+
+
+def test_two_at_once_on_the_same_ports_do_not_take_one_for_the_other(start: Start) -> None:
+    """Both find the ports free; each then believes its own children alone."""
+    ups = [start()]
+    ups.append(start(ports=ups[0].ports))
+    until("one that gave up", lambda: any(up.ended for up in ups))
+    for up in ups:
+        if up.ended:
+            assert "taken" in up.errors, up.errors
+            assert up.children() == {}
+        else:
+            up.ready()
+            assert set(up.children()) == {"server", "agent"}
 
 
 def test_a_data_directory_that_cannot_be_made(start: Start, tmp_path: Path) -> None:

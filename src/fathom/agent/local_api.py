@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import re
 import time
 from collections.abc import AsyncIterator
@@ -66,11 +67,14 @@ class LocalApi:
         try:
             await self._server.__aenter__()
         except OSError as error:
-            settings = self._agent.settings
+            settings, taken = self._agent.settings, error.errno == errno.EADDRINUSE
+            where = f"{settings.api_host}:{settings.api_port}"
             raise UsageError(
-                f"cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror or error}",
-                affects="the agent's metrics, health and local API",
-                do="end what uses the port, or choose another with --listen",
+                f"port {settings.api_port} is taken: another program listens on {where}"
+                if taken
+                else f"cannot listen on {where}: {error.strerror or error}",
+                affects="the agent is not started: it would have no metrics, health and local API",
+                do="end that program, or choose another port with --listen" if taken else "choose another --listen",
             ) from error
         return self
 

@@ -48,14 +48,18 @@ def key_for(server: str, token_file: str | None, env: Mapping[str, str]) -> str:
 
 def _require_owner(server: str, key_file: Path) -> None:
     """Raises AuthenticationError if somebody else than the key's owner listens at ``server``: they would learn it."""
-    port = urlsplit(server).port or 80
-    strangers = listeners(port) - {0, key_file.stat().st_uid}
-    if strangers:
+    stranger = other_listener(urlsplit(server).port or 80, key_file.stat().st_uid)
+    if stranger is not None:
         raise AuthenticationError(
-            f"user {min(strangers)} of this machine listens at {server}, and not the owner of {key_file}",
+            f"user {stranger} of this machine listens at {server}, and not the owner of {key_file}",
             affects="nothing was asked: the key was not sent",
             do="start `fathom up`, or give the key by --token-file if that server is yours",
         )
+
+
+def other_listener(port: int, owner: int) -> int | None:
+    """A user, neither ``owner`` nor root, who listens on TCP ``port`` of this machine; None if nobody does."""
+    return min(listeners(port) - {0, owner}, default=None)
 
 
 def listeners(port: int, net: Path = Path("/proc/net")) -> set[int]:

@@ -116,7 +116,7 @@ async def _run(probes: ProbeSettings, settings: AgentSettings, link: LinkClientS
     from contextlib import ExitStack
     from secrets import token_hex
 
-    from fathom import __version__
+    from fathom import __version__, notify
     from fathom.agent.agent import Agent
     from fathom.agent.clock import SystemClock
     from fathom.agent.local_api import LocalApi
@@ -140,6 +140,7 @@ async def _run(probes: ProbeSettings, settings: AgentSettings, link: LinkClientS
         async with sink, LocalApi(agent, key):
             on_end(agent.stop)
             _LOG.info("node %s: probes %s attached", agent.node, ", ".join(hello.features))
+            notify.ready()
             await agent.run()
 
 

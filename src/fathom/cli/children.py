@@ -10,25 +10,29 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from fathom.cli.becoming import become
 from fathom.cli.caller import Caller
 from fathom.cli.logs import Log
+from fathom.cli.readiness import Readiness
 from fathom.errors import FathomError
+from fathom.notify import VARIABLE as NOTIFY
 
 State = Literal["starting", "ready", "waiting", "stopped"]
 
 
 @dataclass(frozen=True)
 class Part:
-    """What to run: ``argv``; as ``user`` (None: as this process is); bare of capabilities or not; when it is ready."""
+    """What to run: ``argv``; as ``user`` (None: as this process is); bare of capabilities or not.
+
+    It says by itself when it is ready (``fathom.notify``).
+    """
 
     name: str
     argv: tuple[str, ...]
-    ready: Callable[[], Awaitable[bool]]
     user: Caller | None = None
     unprivileged: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
@@ -58,6 +62,7 @@ class Child:
         self._pace = pace
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
+        self._readiness = Readiness()
 
     @property
     def pid(self) -> int | None:
@@ -71,7 +76,7 @@ class Child:
         """
         await self._spawn()
         deadline = time.monotonic() + self._pace.ready
-        while not await self.part.ready():
+        while not self._is_ready():
             if self.pid is None:
                 await asyncio.wait({self._drained}, timeout=1.0)
                 raise FathomError(self.log.complaint(), do="" if "\n" in self.log.complaint() else self._see_log())
@@ -118,6 +123,7 @@ class Child:
         """End it: SIGTERM, then SIGKILL when ``Pace.stop`` has passed."""
         self._stopping = True
         self.state = "stopped"
+        self._readiness.close()
         if self._process is None:
             return
         if self._process.returncode is None:
@@ -130,9 +136,12 @@ class Child:
                 await self._process.wait()
         await asyncio.wait({self._drained}, timeout=1.0)
 
+    def _is_ready(self) -> bool:
+        return self.pid is not None and self._readiness.told_by(self.pid)
+
     async def _until_ready_or_ended(self) -> None:
         while self.pid is not None and not self._stopping:
-            if await self.part.ready():
+            if self._is_ready():
                 self.state = "ready"
                 return
             await asyncio.sleep(self._pace.poll)
@@ -146,7 +155,7 @@ class Child:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, **part.env},
+            env={**os.environ, **part.env, NOTIFY: self._readiness.address},
             start_new_session=True,
             preexec_fn=lambda: become(part.user, unprivileged=part.unprivileged, parent=parent),
         )

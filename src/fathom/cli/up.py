@@ -1,4 +1,4 @@
-"""``fathom up``: everything on one machine. Only the agent keeps capabilities; server and data belong to the caller.
+"""``fathom up``: everything on one machine. The server has no capability, and it and the data belong to the caller.
 
 This module says what the two children are; ``supervisor`` keeps them, ``screen`` shows what they find.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from fathom.agent.settings import AgentSettings
-from fathom.cli.access import KEY_FILE, key_for
+from fathom.cli.access import KEY_FILE, key_for, other_listener
 from fathom.cli.becoming import confine
 from fathom.cli.caller import Caller, acting_as, caller
 from fathom.cli.children import Part
@@ -32,7 +32,6 @@ from fathom.cli.premises import (
     require_root,
     require_runnable,
 )
-from fathom.cli.readiness import answers
 from fathom.cli.supervisor import Supervisor
 from fathom.errors import UsageError
 from fathom.settings import load
@@ -115,7 +114,6 @@ def _server(plan: Plan) -> Part:
     return Part(
         "server",
         (*_FATHOM, "server", *where, *store),
-        ready=partial(answers, plan.rest.here, "/healthz"),
         user=plan.who,
         unprivileged=True,
         env={"HOME": str(plan.who.home), "FATHOM_LOG_FORMAT": "text"},
@@ -137,7 +135,6 @@ def _agent(plan: Plan) -> Part:
             "--listen",
             str(plan.agent),
         ),
-        ready=partial(answers, plan.agent.here, "/readyz"),
         user=plan.who,
         env={"HOME": str(plan.who.home), "FATHOM_OWN_ROOT_PID": str(os.getpid())},
     )
@@ -172,7 +169,8 @@ async def _show(plan: Plan, supervisor: Supervisor) -> None:
         key = key_for(f"http://{plan.rest.here}", str(plan.data / KEY_FILE), {})
     footer = _footer(plan)
     async with Client(f"http://{plan.rest.here}", key) as client:
-        watch = Watch(client, supervisor.children, socket.gethostname())
+        stranger = partial(other_listener, plan.rest.port, plan.who.uid)
+        watch = Watch(client, supervisor.children, socket.gethostname(), stranger)
         if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
             await plain(watch.look, footer, plan.interval_s)
             return

@@ -12,7 +12,7 @@ from dataclasses import replace
 from fathom.cli.children import Child
 from fathom.cli.traffic import Row, View
 from fathom.client import Client
-from fathom.errors import FathomError
+from fathom.errors import AuthenticationError, FathomError
 from fathom.server.answers import Edge, Edges, Status
 
 #: Seconds of the past that the table sums up.
@@ -23,13 +23,23 @@ _SETTLING_S = 3.0
 
 
 class Watch:
-    """Makes one ``View`` a call of ``look``. ``now`` gives seconds on a monotonic clock."""
+    """Makes one ``View`` a call of ``look``.
+
+    ``stranger`` names the user who listens where our server should, if another does: that user would learn the key.
+    ``now`` gives seconds on a monotonic clock.
+    """
 
     def __init__(
-        self, client: Client, children: Sequence[Child], node: str, now: Callable[[], float] = time.monotonic
+        self,
+        client: Client,
+        children: Sequence[Child],
+        node: str,
+        stranger: Callable[[], int | None] = lambda: None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._children = children
+        self._stranger = stranger
         self._now = now
         self._born = now()
         self.view = View(node=node, uptime=0.0, window=float(WINDOW_S), waiting=10.0)
@@ -40,6 +50,7 @@ class Watch:
         notes = [note for child in self._children for note in _about(child)]
         uptime = self._now() - self._born
         try:
+            self._require_our_own()
             status = await self._client.status(since=f"{WINDOW_S}s")
             edges = await self._client.edges(since=f"{WINDOW_S}s", order="traffic", limit=_ROWS)
         except FathomError as error:
@@ -47,6 +58,12 @@ class Watch:
             return self.view
         self.view = self._seen(status, edges, uptime, notes)
         return self.view
+
+    def _require_our_own(self) -> None:
+        """Raises AuthenticationError if somebody else listens in the place of the server."""
+        user = self._stranger()
+        if user is not None:
+            raise AuthenticationError(f"user {user} of this machine listens in the server's place: it was not asked")
 
     def _seen(self, status: Status, edges: Edges, uptime: float, notes: list[str]) -> View:
         total = sum(probe.records for node in status.items for probe in node.probes)

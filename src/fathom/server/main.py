@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from fathom import notify
 from fathom.errors import UsageError
 from fathom.link.channels import join_address, split_address
 from fathom.link.server import LinkServer
@@ -126,6 +127,7 @@ async def _serve(settings: ServerSettings, link: LinkServerSettings, ending: asy
                         _LOG.warning("REST is not encrypted, and others can reach it: put a proxy with TLS before it")
                     maintenance = Maintenance(store, ingest, settings, meters, time.time)
                     rest = RestServer(app, settings)
+                    notify.ready()
                     await _until(ending, rest, listener, (maintenance.run(), auditor.run()), app.state.desk.closing)
             finally:
                 app.state.desk.close()

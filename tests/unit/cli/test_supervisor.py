@@ -18,11 +18,13 @@ from fathom.cli.supervisor import Supervisor
 from fathom.errors import FathomError
 
 QUICK = Pace(ready=10, poll=0.005, stop=5, restart_first=0.01, restart_most=0.02)
-#: Says that it lives by a file with its pid, then waits; ends politely on SIGTERM.
+#: Says that it is ready, then waits; ends politely on SIGTERM.
 CALM = """
-import os, signal, sys
+import os, signal, socket, sys
 signal.signal(signal.SIGTERM, lambda *_: (print("goodbye"), sys.exit(0)))
-open(sys.argv[1], "w").write(str(os.getpid()))
+teller = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+teller.connect("\\0" + os.environ["NOTIFY_SOCKET"][1:])
+teller.send(b"READY=1")
 while True:
     signal.pause()
 """
@@ -30,13 +32,8 @@ STUBBORN = CALM.replace('lambda *_: (print("goodbye"), sys.exit(0))', "signal.SI
 
 
 def part(folder: Path, name: str, program: str = CALM) -> Part:
-    """A part named ``name`` that is ready when its pid stands in the file of that name."""
-    file = folder / name
-
-    async def ready() -> bool:
-        return file.exists() and file.read_text() != ""
-
-    return Part(name, (sys.executable, "-u", "-c", program, str(file)), ready)
+    """A part named ``name``, whose program is given a path of that name."""
+    return Part(name, (sys.executable, "-u", "-c", program, str(folder / name)))
 
 
 def logs(folder: Path):
@@ -79,7 +76,6 @@ async def test_a_child_that_dies_is_started_again_and_counted(tmp_path: Path) ->
         for number in (1, 2, 3):
             old = child.pid
             assert old is not None
-            (tmp_path / "agent").unlink()
             os.kill(old, signal.SIGKILL)
             await until(lambda n=number: child.restarts == n and child.state == "ready")
             assert child.pid not in (None, old)
@@ -185,9 +181,7 @@ from fathom.cli.logs import Log
 from fathom.cli.supervisor import Supervisor
 folder = Path({str(tmp_path)!r})
 def part(name):
-    async def ready():
-        return (folder / name).exists() and (folder / name).read_text() != ""
-    return Part(name, (sys.executable, "-c", {CALM!r}, str(folder / name)), ready)
+    return Part(name, (sys.executable, "-c", {CALM!r}))
 async def body(s):
     print(*(child.pid for child in s.children), flush=True)
     await asyncio.sleep(600)
@@ -215,7 +209,7 @@ async def test_children_have_their_own_session_so_that_ctrl_c_reaches_the_superv
 @pytest.mark.usefixtures("root")
 async def test_an_unprivileged_part_has_no_capability_and_cannot_gain_one(tmp_path: Path) -> None:
     calm = part(tmp_path, "server")
-    bare = Part(calm.name, calm.argv, calm.ready, unprivileged=True)
+    bare = Part(calm.name, calm.argv, unprivileged=True)
     supervisor = Supervisor([bare], logs(tmp_path), QUICK)
     facts: dict[str, str] = {}
 

@@ -60,7 +60,7 @@ def records(status: Status, count: int) -> Status:
 
 def watch(server: Server, *children: Child) -> tuple[Watch, Time]:
     clock = Time()
-    return Watch(server, children, "here", clock), clock  # type: ignore[arg-type]
+    return Watch(server, children, "here", now=clock), clock  # type: ignore[arg-type]
 
 
 async def test_a_row_an_edge_and_the_trust_of_the_answer() -> None:
@@ -98,6 +98,15 @@ async def test_a_server_that_is_away_is_a_note_and_the_last_table_stays() -> Non
     assert len(view.rows) == 1
     assert view.uptime == 5
     assert "no server answers" in view.notes
+
+
+async def test_a_stranger_in_the_servers_place_is_not_asked() -> None:
+    class Never(Server):
+        async def status(self, **_: Any) -> Status:
+            raise AssertionError("the key was sent")
+
+    view = await Watch(Never(), [], "here", lambda: 1234).look()  # type: ignore[arg-type]
+    assert view.notes == ("user 1234 of this machine listens in the server's place: it was not asked",)
 
 
 @pytest.mark.parametrize(
