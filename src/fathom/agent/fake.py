@@ -52,11 +52,14 @@ class FakeProbe:
         """Fail from now on."""
         self._broken = why
 
-    def drain(self) -> Rows:
-        """What was shown since the last call."""
-        return self._take(self._rows)
+    def drain(self, most: int | None = None) -> Rows:
+        """What was shown since the last call, at ``most`` so many rows."""
+        rows = self._take(self._rows)
+        if most is not None and rows.size > most:
+            self._rows.append(rows[most:])
+        return rows[:most]
 
-    def observe(self, records: Rows) -> Rows:
+    def observe(self, records: Rows, *, hold: bool = False) -> Rows:  # noqa: ARG002 - nothing is held back
         """The records are observations already."""
         return records
 

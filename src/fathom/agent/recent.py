@@ -1,20 +1,40 @@
-"""Recent raw events of one probe: a ring of records as they came from the kernel, in bounded memory.
+"""Recent raw events of one probe: arrays of records as they came from the kernel, in bounded memory, without a copy.
 
-The oldest give way; how many did is counted, and the answer to a question says from when on the ring is whole.
+The oldest give way; how many did is counted, and the answer to a question says from when on the rest is whole.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from fathom.events.rows import opaque, take
+from fathom.events.rows import joined
+from fathom.kernel.fold import span
+
+#: Above so many arrays they become one: each costs more than a record.
+_PIECES = 64
+Records = npt.NDArray[np.void]
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Records that came together; the first ``gone`` of them were given up. ``latest``: greatest time of all."""
+
+    records: Records
+    latest: int
+    gone: int = 0
+
+    @property
+    def kept(self) -> Records:
+        return self.records[self.gone :]
 
 
 class RecentEvents:
-    """The last records of one dtype, at most ``limit_bytes`` of them. ``clock`` names the field with monotonic ns."""
+    """The last records of one dtype: at most ``limit_bytes`` of them can be asked for, and no more than twice that and
+    what came last is held. ``clock`` names the field with monotonic ns."""
 
     def __init__(self, kind: str, limit_bytes: int, clock: str = "time") -> None:
         self.kind = kind
@@ -22,9 +42,9 @@ class RecentEvents:
         self.limit_bytes = limit_bytes
         self.added = 0
         self.overwritten = 0
-        self._records: npt.NDArray[np.void] | None = None
-        self._next = 0
+        self._pieces: deque[_Piece] = deque()
         self._count = 0
+        self._gone_ns = 0
 
     def __len__(self) -> int:
         return self._count
@@ -32,66 +52,60 @@ class RecentEvents:
     @property
     def overwritten_until_ns(self) -> int:
         """Monotonic time of the newest record that was given up, 0 if none was."""
+        first = self._pieces[0] if self._pieces else None
+        if first and first.gone:
+            return max(self._gone_ns, span(first.records[: first.gone], self.clock)[1])
         return self._gone_ns
 
-    _gone_ns = 0
-
-    def add(self, records: npt.NDArray[np.void]) -> None:
-        """Take in ``records``, oldest first."""
+    def add(self, records: Records, latest_ns: int) -> None:
+        """Take in ``records``, oldest first, which nobody will change; ``latest_ns`` is the greatest of their times."""
         if not records.size:
             return
-        ring = self._ring(records.dtype)
         self.added += records.size
-        if records.size > ring.size:
-            self._lose(records[self.clock][: -ring.size])
-            records = records[-ring.size :]
-        excess = self._count + records.size - ring.size
-        if excess > 0:
-            self._lose(*self._oldest(excess))
-            self._count -= excess
-        first = min(records.size, ring.size - self._next)
-        target, source = opaque(ring), opaque(records)
-        target[self._next : self._next + first] = source[:first]
-        target[: records.size - first] = source[first:]
-        self._next = (self._next + records.size) % ring.size
         self._count += records.size
+        self._pieces.append(_Piece(records, latest_ns))
+        self._give_way()
 
-    def newest(self, skip: int, count: int) -> npt.NDArray[np.void]:
+    def newest(self, skip: int, count: int) -> Records:
         """A copy of up to ``count`` records, newest first, after leaving out the ``skip`` newest."""
-        if self._records is None:
-            return np.zeros(0, np.dtype([(self.clock, "<u8")]))
-        size = self._records.size
-        count = max(min(count, self._count - skip), 0)
-        return take(self._records, (self._next - 1 - skip - np.arange(count)) % size)
+        parts: list[Records] = []
+        for piece in reversed(self._pieces):
+            kept = piece.kept
+            there = kept[max(kept.size - skip - count, 0) : max(kept.size - skip, 0)]
+            skip = max(skip - kept.size, 0)
+            count -= there.size
+            parts.append(there[::-1])
+        return joined(parts, np.dtype([(self.clock, "<u8")]))
 
     def shrink(self, limit_bytes: int) -> None:
         """Keep at most ``limit_bytes`` from now on; the oldest give way."""
         self.limit_bytes = limit_bytes
-        if self._records is None:
+        self._give_way()
+        self._join()
+
+    def _give_way(self) -> None:
+        """Give up what is above the limit, and let no more memory than that wait for it."""
+        if not self._pieces:
             return
-        kept = self.newest(0, max(limit_bytes // self._records.itemsize, 1))[::-1]
-        self._lose(*self._oldest(self._count - kept.size))
-        dtype = self._records.dtype
-        self._records, self._next, self._count = None, 0, 0
-        ring = self._ring(dtype)
-        ring[: kept.size] = kept
-        self._next, self._count = kept.size % ring.size, kept.size
+        size = self._pieces[-1].records.itemsize
+        excess = self._count - max(self.limit_bytes // size, 1)
+        while excess > 0:
+            first = self._pieces[0]
+            given = min(excess, first.records.size - first.gone)
+            first.gone += given
+            excess -= given
+            self._count -= given
+            self.overwritten += given
+            if first.gone == first.records.size:
+                self._gone_ns = max(self._gone_ns, first.latest)
+                self._pieces.popleft()
+        if len(self._pieces) > _PIECES or self._pieces[0].gone * size > self.limit_bytes:
+            self._join()
 
-    def _oldest(self, count: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Times of the ``count`` oldest records, in two parts where the ring wraps."""
-        if self._records is None:
-            return np.zeros(0, np.uint64), np.zeros(0, np.uint64)
-        times, size = self._records[self.clock], self._records.size
-        first = (self._next - self._count) % size
-        return times[first : first + count], times[: max(first + count - size, 0)]
-
-    def _lose(self, *times: npt.NDArray[Any]) -> None:
-        for part in times:
-            if part.size:
-                self.overwritten += part.size
-                self._gone_ns = max(self._gone_ns, int(part.max()))
-
-    def _ring(self, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
-        if self._records is None:
-            self._records = np.zeros(max(self.limit_bytes // dtype.itemsize, 1), dtype)
-        return self._records
+    def _join(self) -> None:
+        """One array of what is kept, in place of the pieces."""
+        self._gone_ns = self.overwritten_until_ns
+        if self._pieces:
+            whole = joined([piece.kept for piece in self._pieces], self._pieces[0].records.dtype)
+            latest = max(piece.latest for piece in self._pieces)
+            self._pieces = deque([_Piece(whole, latest)])

@@ -54,16 +54,19 @@ class Reducer:
         """Start of the interval that holds ``wall_ns``, epoch seconds."""
         return wall_ns // (self.interval_s * _NS) * self.interval_s
 
-    def apart(self, records: npt.NDArray[np.void], offset_ns: int) -> list[npt.NDArray[np.void]]:
+    def apart(
+        self, records: npt.NDArray[np.void], times: tuple[int, int], offset_ns: int
+    ) -> list[tuple[int, npt.NDArray[np.void]]]:
         """``records`` by the interval of their ``time``, which is ``offset_ns`` before wall time: a probe may make one
-        row of many records, and a row counts in one interval."""
+        row of many records, and a row counts in one interval. ``times``: the least and the greatest."""
         if not records.size:
             return []
-        time = records["time"]
-        if self.bucket(int(time.min()) + offset_ns) == self.bucket(int(time.max()) + offset_ns):
-            return [records]
-        buckets = (time.astype(np.int64) + offset_ns) // (self.interval_s * _NS)
-        return [take(records, buckets == bucket) for bucket in np.sort(buckets[distinct(buckets)[0]]).tolist()]
+        first, last = (self.bucket(time + offset_ns) for time in times)
+        if first == last:
+            return [(first, records)]
+        buckets = (records["time"].astype(np.int64) + offset_ns) // (self.interval_s * _NS) * self.interval_s
+        several = np.sort(buckets[distinct(buckets)[0]]).tolist()
+        return [(bucket, take(records, buckets == bucket)) for bucket in several]
 
     def add(self, rows: npt.NDArray[np.void], numbers: I32, offset_ns: int, latest_ns: int) -> Dropped:
         """Count ``rows`` (dtype ``OBSERVATION``), whose edges are ``numbers``, below 0 where there was no room.

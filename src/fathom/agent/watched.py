@@ -15,6 +15,7 @@ from fathom.agent.recent import RecentEvents
 from fathom.errors import FathomError
 from fathom.events.batches import Loss
 from fathom.events.observations import OBSERVATION
+from fathom.kernel.fold import span
 
 if TYPE_CHECKING:
     from fathom.probes.probe import Probe
@@ -33,6 +34,11 @@ class Watched:
         self.records = 0
         self.fill = 0.0
         self.failure = ""
+        #: Least and greatest time (monotonic ns) of what was drained last.
+        self.times = (0, 0)
+        #: The interval whose observations wait in the probe.
+        self.holds: int | None = None
+        self._none = _NOTHING
         self._totals: dict[str, tuple[int, int, int, int]] = {}
         self._told: dict[str, tuple[int, int, int, int]] = {}
 
@@ -49,22 +55,36 @@ class Watched:
             self._fail(error)
         return self.fill
 
-    def drain(self) -> Records:
-        """Raw records that came since the last call."""
+    def drain(self, most: int | None = None) -> Records:
+        """Raw records that came since the last call, of a ring at ``most`` so many."""
         if self.failure:
             return _NOTHING
         try:
-            records = self.probe.drain()
+            records = self.probe.drain(most)
         except (FathomError, OSError) as error:
             self._fail(error)
             return _NOTHING
-        self.records += records.size
-        self.recent.add(records)
+        if records.size:
+            self._none = records[:0]
+            self.times = span(records, "time")
+            self.records += records.size
+            self.recent.add(records, self.times[1])
         return records
 
-    def observations(self, records: Records) -> Records:
-        """What ``records``, all of one interval, mean (dtype ``OBSERVATION``)."""
-        return self.probe.observe(records)
+    def observe(self, records: Records, bucket: int) -> Records:
+        """What ``records``, all of interval ``bucket``, mean (dtype ``OBSERVATION``), as far as it cannot wait.
+
+        What waits is told at last by ``held``, which comes before records of another interval.
+        """
+        self.holds = bucket
+        return self.probe.observe(records, hold=True)
+
+    def held(self) -> Records:
+        """What waited (dtype ``OBSERVATION``)."""
+        if self.holds is None:
+            return _NOTHING
+        self.holds = None
+        return self.probe.observe(self._none)
 
     def snapshot(self) -> Records:
         """What open connections carried since they were last told (dtype ``OBSERVATION``)."""

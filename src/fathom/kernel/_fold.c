@@ -128,38 +128,52 @@ static void add(const struct plan *plan, int64_t *total, const char *record, int
 		total[FIXED + i] += column_at(record, &plan->sum[i]);
 }
 
-/* How many groups the records make. A place in the table is a group's number plus one, 0 is free.
- */
+/* Groups so far. A place in the table is a group's number plus one, 0 is free. */
+struct groups {
+	uint32_t *table;
+	uint64_t places; /* a power of two, at least twice the most */
+	char *rows;	 /* each group's first record */
+	int64_t *totals;
+	Py_ssize_t count, most;
+};
+
+/* How many of the records were taken: all, unless there is no room for another group; -1 if the
+ * table is not one of these groups. */
 static Py_ssize_t fold(const struct plan *plan, const char *records, Py_ssize_t count, int size,
-		       uint32_t *table, uint64_t places, int32_t *first, int64_t *totals)
+		       struct groups *groups)
 {
 	const int width = FIXED + plan->sums;
-	Py_ssize_t groups = 0, i;
+	const uint64_t mask_of_places = groups->places - 1;
+	Py_ssize_t i;
 
 	for (i = 0; i < count; i++) {
 		const char *record = records + i * size;
 		const struct mask *mask = mask_of(plan, record);
 		int64_t latency = 0, bucket;
 		int64_t *total;
-		uint64_t at;
+		uint64_t at, tries;
 
 		memcpy(&latency, record + plan->latency, 8);
 		bucket = bucket_of(plan, latency);
-		at = hash_of(plan, mask, record, bucket);
-		for (at &= places - 1;; at = (at + 1) & (places - 1)) {
+		at = hash_of(plan, mask, record, bucket) & mask_of_places;
+		for (tries = 0;; at = (at + 1) & mask_of_places) {
+			uint32_t group = groups->table[at];
 			const char *other;
-			uint32_t group = table[at];
 
 			if (!group) {
-				table[at] = (uint32_t)++groups;
-				first[groups - 1] = (int32_t)i;
-				total = totals + (groups - 1) * width;
+				if (groups->count == groups->most)
+					return i;
+				groups->table[at] = (uint32_t)groups->count + 1;
+				memcpy(groups->rows + groups->count * size, record, (size_t)size);
+				total = groups->totals + groups->count++ * width;
 				memset(total, 0, sizeof(*total) * (size_t)width);
 				total[4] = bucket;
 				break;
 			}
-			total = totals + (int64_t)(group - 1) * width;
-			other = records + (Py_ssize_t)first[group - 1] * size;
+			if (group > groups->count || ++tries > groups->places)
+				return -1;
+			total = groups->totals + (Py_ssize_t)(group - 1) * width;
+			other = groups->rows + (Py_ssize_t)(group - 1) * size;
 			/* Of one kind if the mask is the same one. */
 			if (bucket == total[4] && mask == mask_of(plan, other) &&
 			    alike(mask, record, other))
@@ -167,7 +181,7 @@ static Py_ssize_t fold(const struct plan *plan, const char *records, Py_ssize_t 
 		}
 		add(plan, total, record, latency);
 	}
-	return groups;
+	return count;
 }
 
 static void read_masks(struct plan *plan, const char *masks, int size)
@@ -208,22 +222,25 @@ static int read_sums(struct plan *plan, PyObject *sums, int size)
 }
 
 struct buffers {
-	Py_buffer records, masks, bounds, table, first, totals, keys;
+	Py_buffer records, masks, bounds, table, rows, totals, keys;
 };
 
-static int fits(const struct plan *plan, const struct buffers *b, int size)
+static int fits(const struct plan *plan, const struct buffers *b, int size, struct groups *groups)
 {
-	uint64_t places = (uint64_t)b->table.len / 4;
-	Py_ssize_t count;
-
 	if (size < 8 || size % 8 || size / 8 > MAX_WORDS || b->records.len % size)
 		return 0;
-	count = b->records.len / size;
+	groups->table = b->table.buf;
+	groups->places = (uint64_t)b->table.len / 4;
+	groups->rows = b->rows.buf;
+	groups->totals = b->totals.buf;
+	groups->most = b->rows.len / size;
 	return plan->kinds >= 1 && plan->kinds <= 4 &&
 	       b->masks.len == (Py_ssize_t)plan->kinds * size && plan->selector >= 0 &&
-	       plan->selector < size && plan->latency >= 0 && plan->latency + 8 <= size && places &&
-	       !(places & (places - 1)) && places >= 2 * (uint64_t)count &&
-	       b->first.len >= count * 4 && b->keys.len == (Py_ssize_t)sizeof(plan->keys);
+	       plan->selector < size && plan->latency >= 0 && plan->latency + 8 <= size &&
+	       groups->places && !(groups->places & (groups->places - 1)) &&
+	       groups->places >= 2 * (uint64_t)groups->most && groups->most < INT32_MAX &&
+	       groups->count >= 0 && groups->count <= groups->most &&
+	       b->keys.len == (Py_ssize_t)sizeof(plan->keys);
 }
 
 static void release(struct buffers *b)
@@ -232,50 +249,81 @@ static void release(struct buffers *b)
 	PyBuffer_Release(&b->masks);
 	PyBuffer_Release(&b->bounds);
 	PyBuffer_Release(&b->table);
-	PyBuffer_Release(&b->first);
+	PyBuffer_Release(&b->rows);
 	PyBuffer_Release(&b->totals);
 	PyBuffer_Release(&b->keys);
 }
 
-/* fold(records, size, (masks, selector), sums, (latency, bounds), (table, first, totals), keys) */
+/* fold(records, size, (masks, selector), sums, (latency, bounds), (groups, table, rows, totals),
+ * keys) -> (groups, taken) */
 static PyObject *module_fold(PyObject *module, PyObject *args)
 {
 	struct buffers b = {0};
 	struct plan plan = {0};
-	Py_ssize_t groups = -1;
+	struct groups groups = {0};
+	Py_ssize_t taken = -1;
 	PyObject *sums;
 	int size;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "y*i(y*i)O!(iy*)(w*w*w*)y*", &b.records, &size, &b.masks,
+	if (!PyArg_ParseTuple(args, "y*i(y*i)O!(iy*)(nw*w*w*)y*", &b.records, &size, &b.masks,
 			      &plan.selector, &PyTuple_Type, &sums, &plan.latency, &b.bounds,
-			      &b.table, &b.first, &b.totals, &b.keys))
+			      &groups.count, &b.table, &b.rows, &b.totals, &b.keys))
 		return NULL;
 	plan.kinds = size > 0 ? (int)(b.masks.len / size) : 0;
 	plan.bounds = b.bounds.buf;
 	plan.buckets = b.bounds.len / 8;
-	if (fits(&plan, &b, size) && !read_sums(&plan, sums, size) &&
-	    b.totals.len >= b.records.len / size * 8 * (FIXED + plan.sums)) {
+	if (fits(&plan, &b, size, &groups) && !read_sums(&plan, sums, size) &&
+	    b.totals.len >= groups.most * 8 * (FIXED + plan.sums)) {
 		read_masks(&plan, b.masks.buf, size);
 		memcpy(plan.keys, b.keys.buf, sizeof(plan.keys));
 		Py_BEGIN_ALLOW_THREADS;
-		memset(b.table.buf, 0, (size_t)b.table.len);
-		groups = fold(&plan, b.records.buf, b.records.len / size, size, b.table.buf,
-			      (uint64_t)b.table.len / 4, b.first.buf, b.totals.buf);
+		if (!groups.count)
+			memset(b.table.buf, 0, (size_t)b.table.len);
+		taken = fold(&plan, b.records.buf, b.records.len / size, size, &groups);
 		Py_END_ALLOW_THREADS;
 	}
 	release(&b);
-	if (groups < 0) {
+	if (taken < 0) {
 		if (!PyErr_Occurred())
 			PyErr_SetString(PyExc_ValueError,
 					"columns or buffers do not fit the records");
 		return NULL;
 	}
-	return PyLong_FromSsize_t(groups);
+	return Py_BuildValue("nn", groups.count, taken);
+}
+
+/* span(records, size, offset) -> (least, greatest) of a column of 64 bits */
+static PyObject *module_span(PyObject *module, PyObject *args)
+{
+	uint64_t least = UINT64_MAX, greatest = 0;
+	Py_ssize_t size, offset, i;
+	Py_buffer records;
+	int fit;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "y*nn", &records, &size, &offset))
+		return NULL;
+	fit = size >= 8 && offset >= 0 && offset <= size - 8 && records.len >= size &&
+	      records.len % size == 0;
+	for (i = 0; fit && i < records.len; i += size) {
+		uint64_t word;
+
+		memcpy(&word, (const char *)records.buf + i + offset, 8);
+		least = word < least ? word : least;
+		greatest = word > greatest ? word : greatest;
+	}
+	PyBuffer_Release(&records);
+	if (!fit) {
+		PyErr_SetString(PyExc_ValueError, "there is no such column, or no record");
+		return NULL;
+	}
+	return Py_BuildValue("KK", (unsigned long long)least, (unsigned long long)greatest);
 }
 
 static PyMethodDef methods[] = {
     {"fold", module_fold, METH_VARARGS, NULL},
+    {"span", module_span, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

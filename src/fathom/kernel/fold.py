@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fathom.events.latency import BOUNDS_NS
-from fathom.events.rows import Rows, take
+from fathom.events.rows import Rows
 from fathom.kernel import _fold
 
 I64 = npt.NDArray[np.int64]
@@ -42,7 +42,7 @@ class Folded:
 
 
 class Fold:
-    """Folds records of one dtype. ``most``: how many at once.
+    """Folds records of one dtype, call by call, until ``take``. ``most``: how many groups there may be.
 
     ``apart[n]`` names the columns that tell records apart whose ``selector`` (a column of one byte) is n; the last
     stands for all above. ``summed``: unsigned columns of 32 or 64 bits. ``latency``: a column of 64 bits.
@@ -65,39 +65,41 @@ class Fold:
                 dtype, offset = fields[name][:2]
                 mask[offset : offset + dtype.itemsize] = 0xFF
         self.record = record
-        self.most = most
         self._name = latency
         self._masks = masks.tobytes(), int(fields[selector][1])
         self._summed = tuple(summed)
         self._sums = tuple((int(fields[name][1]), int(fields[name][0].itemsize)) for name in summed)
         self._latency = int(fields[latency][1]), _BOUNDS
         self._keys = secrets.token_bytes(_KEYS)
-        self._make_room(0)
+        self._count = 0
+        # Not set to 0: memory that was never written is not resident.
+        self._rows = np.empty(most * record.itemsize, np.uint8)
+        self._totals = np.empty((most, _FIXED + len(self._sums)), np.int64)
+        self._table = np.empty(1 << (2 * most - 1).bit_length(), np.uint32)
 
-    def _make_room(self, count: int) -> None:
-        """For ``count`` records: what was never needed takes no memory."""
-        self._room = count
-        self._first = np.empty(count, np.int32)
-        self._totals = np.empty((count, _FIXED + len(self._sums)), np.int64)
-        self._table = np.empty(1 << (2 * count | 1).bit_length(), np.uint32)
+    def __len__(self) -> int:
+        return self._count
 
-    def __call__(self, records: Rows) -> Folded:
-        """``records`` (at most ``most``, one after another in memory) as groups, in the order of their first."""
-        if self._room < len(records) <= self.most:
-            self._make_room(min(2 * len(records), self.most))
-        places = 1 << (2 * len(records) | 1).bit_length()
-        groups = _fold.fold(
+    def add(self, records: Rows) -> int:
+        """Take in ``records`` (one after another in memory); how many were, which is all of them unless there is no
+        room for another group."""
+        self._count, taken = _fold.fold(
             records.view(np.uint8),
             self.record.itemsize,
             self._masks,
             self._sums,
             self._latency,
-            (self._table[:places], self._first, self._totals),
+            (self._count, self._table, self._rows, self._totals),
             self._keys,
         )
-        columns = self._totals[:groups].T.copy()
+        return taken
+
+    def take(self) -> Folded:
+        """The groups so far, in the order of their first records; the next begin anew."""
+        count, self._count = self._count, 0
+        columns = self._totals[:count].T.copy()
         return Folded(
-            take(records, self._first[:groups]),
+            self._rows[: count * self.record.itemsize].copy().view(self.record),
             columns[0],
             dict(zip(self._summed, columns[_FIXED:], strict=True)),
             *columns[1:4],
@@ -114,3 +116,9 @@ class Fold:
             latency,
             latency,
         )
+
+
+def span(records: Rows, name: str) -> tuple[int, int]:
+    """Least and greatest of column ``name`` (unsigned, 64 bits) of ``records``, of which there is one at least."""
+    fields: Mapping[str, Any] = records.dtype.fields or {}
+    return _fold.span(records.view(np.uint8), records.dtype.itemsize, int(fields[name][1]))

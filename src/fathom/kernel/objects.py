@@ -195,12 +195,14 @@ class Ring:
         except OSError as error:
             raise KernelError(f"cannot map a ring buffer: {error.strerror}", errno=error.errno or 0) from error
 
-    def drain(self) -> tuple[np.ndarray[Any, np.dtype[Any]], float]:
-        """What was committed when the call began: an owned array of records, and how full the ring was (0..1)."""
+    def drain(self, most: int | None = None) -> tuple[np.ndarray[Any, np.dtype[Any]], float]:
+        """What was committed when the call began: an owned array of (at ``most`` so many) records, oldest first, and
+        how full the ring was (0..1)."""
         # Straight into the array that is given away, which is no larger than what is there: fresh memory costs more
         # than the copy.
         used = self._ring.used()
         room = used // (self.record.itemsize + _HEADER) + 1 if used else 0
+        room = room if most is None else min(room, most)
         buffer = np.empty(room * self.record.itemsize, np.uint8)
         count = self._ring.drain(buffer, self.record.itemsize)
         return buffer[: count * self.record.itemsize].view(self.record), used / self.size

@@ -104,7 +104,7 @@ class FlowProbe:
         names = ("flows_0", "flows_1", "flow_owners_0", "flow_owners_1", "flow_sockets")
         self._lost = {name: loaded.map(f"{name}_refused", _WORD, refused) for name in names}
 
-    def drain(self) -> Records:
+    def drain(self, most: int | None = None) -> Records:  # noqa: ARG002 - a map is read whole
         """Flows since the last call, ``struct flow_event``: who, with whom, packets and bytes both ways. An own copy.
 
         Waits until no program runs that may still write to what it reads: some milliseconds. Raises KernelError.
@@ -142,7 +142,7 @@ class FlowProbe:
         rows["time"] = rows["first"] + _ticks(counts) * self._tick_ns
         return rows
 
-    def observe(self, records: Records) -> Records:
+    def observe(self, records: Records, *, hold: bool = False) -> Records:  # noqa: ARG002 - nothing is held back
         """Rows of ``OBSERVATION``, one a flow. A flow is not a connection, so ``connections`` is 0."""
         rows = np.zeros(len(records), OBSERVATION)
         for name in (*_SAME, "local_port", "remote_port", *_SUMMED):

@@ -44,12 +44,18 @@ class Probe(Protocol):
 
     name: str
 
-    def drain(self) -> Records:
-        """Raw records since the last call, an owned array; never blocks. Raises KernelError."""
+    def drain(self, most: int | None = None) -> Records:
+        """Raw records since the last call, an owned array; never blocks. Raises KernelError.
+
+        ``most``: so many at once will do; a probe that reads a ring leaves the rest there.
+        """
         ...
 
-    def observe(self, records: Records) -> Records:
-        """What ``records`` mean, as rows of ``OBSERVATION``: a row may stand for many, and not every record counts."""
+    def observe(self, records: Records, *, hold: bool = False) -> Records:
+        """What ``records`` mean, as rows of ``OBSERVATION``: a row may stand for many, and not every record counts.
+
+        With ``hold`` rows may be held back, to stand for later records too, until a call without.
+        """
         ...
 
     def snapshot(self) -> Records:

@@ -36,8 +36,8 @@ _INGRESS, _WAS_FORWARDED, _HAS_FAILED = int(Direction.INGRESS), np.uint8(Verdict
 #: other end of an egress and at this end of an ingress. By the number of the direction.
 _WHO = ("cgroup", "netns", "pid", "comm", "owner_source", "remote", "family", "kind", "reason", "before")
 _APART = (_WHO, (*_WHO, "remote_port"), (*_WHO, "local_port"))
-#: How many records are folded at once.
-_MOST = 32_768
+#: How many groups wait at most for more of their kind.
+_MOST = 4_096
 
 
 Counts = npt.NDArray[np.int64]
@@ -90,9 +90,9 @@ class TcpProbe:
         share = {name: self._object.map_fd(name) for name in _SHARED}
         return self._stack.enter_context(Spec.of("sockets").sized(**sized).load(share=share))
 
-    def drain(self) -> Records:
-        """Events since the last call, ``struct tcp_event``. An owned array; never blocks."""
-        records, fill = self._ring.drain()
+    def drain(self, most: int | None = None) -> Records:
+        """Events since the last call, at ``most`` so many: ``struct tcp_event``. An owned array; never blocks."""
+        records, fill = self._ring.drain(most)
         self._fill = max(self._fill, fill)
         return records
 
@@ -124,23 +124,31 @@ class TcpProbe:
         sockets: npt.NDArray[np.uint64] = values["event"]["socket"]
         return sockets
 
-    def observe(self, records: Records) -> Records:
+    def observe(self, records: Records, *, hold: bool = False) -> Records:
         """Rows of ``OBSERVATION``: opened and failed connections, and what closed ones carried since last told.
 
         One row for all records that count alike. An accepted connection is none yet when it is established: its owner
         is not known.
         """
         parts: list[Records] = []
-        told = self._told.known(records["socket"])
-        if told.any():
-            alone = take(records, told)
-            parts.append(self._observe(self._fold.singly(alone), self._told.deltas(alone)))
-            self._told.forget(alone["socket"][alone["kind"] == CLOSED])
-            records = take(records, ~told)
-        for start in range(0, len(records), _MOST):
-            folded = self._fold(records[start : start + _MOST])
-            parts.append(self._observe(folded, (folded.sums, np.zeros(len(folded.rows), np.bool_))))
+        if len(self._told) and len(records):
+            told = self._told.known(records)
+            if told.any():
+                alone = take(records, told)
+                parts.append(self._observe(self._fold.singly(alone), self._told.deltas(alone)))
+                self._told.forget(alone["socket"][alone["kind"] == CLOSED])
+                records = take(records, ~told)
+        while len(records):
+            records = records[self._fold.add(records) :]
+            if len(records):
+                parts.append(self._folded())
+        if not hold:
+            parts.append(self._folded())
         return parts[0] if len(parts) == 1 else joined(parts, OBSERVATION)
+
+    def _folded(self) -> Records:
+        folded = self._fold.take()
+        return self._observe(folded, (folded.sums, np.zeros(len(folded.rows), np.bool_)))
 
     def _observe(self, folded: Folded, carried: tuple[Mapping[str, Counts], npt.NDArray[np.bool_]]) -> Records:
         """``carried``: what each group adds by counter, and whether its connections were counted before."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from fathom.kernel.fold import span
 from fathom.probes.probe import LossCount, Records
 
 COUNTERS = ("bytes_sent", "bytes_received", "packets_sent", "packets_received", "retransmits")
@@ -32,7 +33,7 @@ class Told:
         """
         deltas: Deltas = {name: records[name].astype(np.int64) for name in COUNTERS}
         counted = np.zeros(len(records), np.bool_)
-        old = np.flatnonzero(self.known(records["socket"]))
+        old = np.flatnonzero(self.known(records))
         if not len(old):
             return deltas, counted
         at, _ = self._find(records["socket"][old])
@@ -41,13 +42,13 @@ class Told:
         counted[old] = self._rows["counted"][at]
         return deltas, counted
 
-    def known(self, sockets: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-        """Which of ``sockets`` are in the table."""
-        found = np.zeros(len(sockets), np.bool_)
-        if len(self):
-            # A socket's number grows with time: nearly all that close are younger than the youngest in the table.
-            old = np.flatnonzero(sockets <= self._rows["socket"][-1])
-            found[old] = self._find(sockets[old])[1]
+    def known(self, records: Records) -> npt.NDArray[np.bool_]:
+        """Which of ``records`` are of sockets in the table."""
+        found = np.zeros(len(records), np.bool_)
+        # A socket's number grows with time: nearly all that close are younger than the youngest in the table.
+        if len(self) and len(records) and span(records, "socket")[0] <= (youngest := self._rows["socket"][-1]):
+            old = np.flatnonzero(records["socket"] <= youngest)
+            found[old] = self._find(records["socket"][old])[1]
         return found
 
     def tell(self, records: Records) -> None:

@@ -32,7 +32,7 @@ def test_over_budget_recent_events_are_given_up_step_by_step(tmp_path: Path) -> 
     statm = tmp_path / "statm"
     statm.write_text("0 1000 0 0 0 0 0\n")
     ring = RecentEvents("tcp", 400_000)
-    ring.add(observation(2_000, time=np.arange(2_000)))
+    ring.add(observation(2_000, time=np.arange(2_000)), 1_999)
     budget = MemoryBudget(2000 * PAGE, statm)
     assert budget.check([ring])
     assert (budget.over, ring.limit_bytes, len(ring)) == (0, 400_000, 2_000)

@@ -27,7 +27,7 @@ def test_a_ring_holds_the_newest(room: int, sizes: list[int], skip: int, count: 
     truth: list[int] = []
     for size in sizes:
         times = list(range(len(truth) + 1, len(truth) + size + 1))
-        ring.add(observation(size, time=times))
+        ring.add(observation(size, time=times), max(times, default=0))
         truth += times
     kept = truth[-room:] if truth else []
     assert len(ring) == len(kept)
@@ -39,12 +39,35 @@ def test_a_ring_holds_the_newest(room: int, sizes: list[int], skip: int, count: 
 @given(st.integers(1, 30), st.integers(0, 50), st.integers(1, 30), st.integers(0, 10))
 def test_a_ring_that_shrinks_keeps_the_newest(room: int, shown: int, less: int, more: int) -> None:
     ring = RecentEvents("tcp", room * SIZE)
-    ring.add(observation(shown, time=np.arange(shown)))
+    ring.add(observation(shown, time=np.arange(shown)), shown - 1)
     ring.shrink(less * SIZE)
-    ring.add(observation(more, time=np.arange(shown, shown + more)))
+    ring.add(observation(more, time=np.arange(shown, shown + more)), shown + more - 1)
     kept = list(range(max(shown - min(room, less), 0), shown + more))[-less:]
     assert ring.newest(0, 100)["time"].tolist() == kept[::-1]
     assert ring.overwritten + len(ring) == shown + more
+
+
+def test_many_small_additions_and_one_large_hold_no_more_than_twice_the_limit() -> None:
+    limit = 100 * SIZE
+    ring = RecentEvents("tcp", limit)
+    at = 0
+    for size in [1] * 500 + [1_000] + [3] * 50 + [150, 150]:
+        ring.add(observation(size, time=np.arange(at, at + size)), at + size - 1)
+        at += size
+        assert sum(piece.records.nbytes for piece in ring._pieces) <= 2 * limit + size * SIZE
+        assert len(ring._pieces) <= 64
+        assert ring.newest(0, 1_000)["time"].tolist() == list(range(at - 1, max(at - 101, -1), -1))
+        assert ring.overwritten_until_ns == max(at - 101, 0)
+
+
+def test_the_newest_that_was_given_up_is_told_whatever_the_order() -> None:
+    ring = RecentEvents("tcp", 3 * SIZE)
+    ring.add(observation(4, time=[10, 90, 30, 40]), 90)
+    assert ring.overwritten_until_ns == 10
+    ring.add(observation(1, time=[50]), 50)
+    assert ring.overwritten_until_ns == 90
+    ring.add(observation(3, time=[60, 61, 62]), 62)
+    assert ring.overwritten_until_ns == 90
 
 
 def three(world: Any) -> Any:

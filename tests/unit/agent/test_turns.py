@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fathom.agent.fake import FakeProbe, observation
+from fathom.agent.turns import RING_FULL
 from fathom.agent.walltime import WallTime
 from fathom.events.batches import Clock, Loss, Observed
 from fathom.events.edges import FACT
@@ -89,9 +90,9 @@ async def test_flows_are_read_once_an_interval_or_sooner_when_the_map_fills(worl
     reads: list[int] = []
     drain = w.flow.drain
 
-    def counted() -> Any:
+    def counted(most: int | None = None) -> Any:
         reads.append(w.now())
-        return drain()
+        return drain(most)
 
     w.flow.drain = counted
     await w.pass_time(20)
@@ -266,11 +267,42 @@ async def test_the_loop_itself_hands_over_what_is_left(world: Callable[..., Any]
     assert contiguous(w)[-1].end_ns == w.clock.wall_ns
 
 
+async def test_what_is_alike_waits_for_the_tick_and_never_for_another_interval(world: Callable[..., Any]) -> None:
+    """Rings may be read more often than a tick: what they told is held back, and counted where it belongs."""
+    w = world()
+    held: list[int] = []
+    observe = w.tcp.observe
+
+    def holding(rows: np.ndarray, *, hold: bool = False) -> np.ndarray:
+        if hold:
+            held.extend(rows["time"].tolist())
+            w.tcp.kept = np.concatenate([getattr(w.tcp, "kept", rows[:0]), rows])
+            return rows[:0]
+        kept, w.tcp.kept = w.tcp.kept, rows[:0]
+        return observe(kept)
+
+    w.tcp.observe = holding
+    turns = w.agent.turns
+    await w.pass_time(8)
+    for _ in range(4):
+        w.tcp.show(observation(1, time=w.now()))
+        w.clock.advance(0.01)
+        turns.turn(w.clock.now())
+    assert len(held) == 4
+    assert len(w.tcp.kept) > 0, "less than a tick has passed since the last whole turn"
+    await w.pass_time(12)
+    assert total(w) == 4
+    w.tcp.show(observation(3, time=w.now()))
+    w.turn(last=True)
+    await w.settle()
+    assert total(w) == 7, "nothing waits for a turn that does not come"
+
+
 async def test_a_full_ring_makes_turns_more_frequent(world: Callable[..., Any]) -> None:
     w = world()
     assert w.agent._pause(0.1) == pytest.approx(0.1)
     w.agent.watched[0].fill = 0.5
-    assert w.agent._pause(0.1) == pytest.approx(0.08)
+    assert w.agent._pause(0.1) == pytest.approx(0.1 * RING_FULL / 0.5)
     assert w.agent._pause(0.0001) == pytest.approx(0.001)
     w.agent.watched[0].fill = 0.1
     assert w.agent._pause(0.05) == pytest.approx(0.075)
