@@ -19,6 +19,10 @@ def shared(work: Callable[[int, int], T], total: int, parts: int) -> Iterator[T]
     ``work`` must be in a module, not in a test.
     """
     sizes = [total // parts + (number < total % parts) for number in range(parts)]
-    start = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=start, max_tasks_per_child=4) as pool:
-        yield from pool.map(work, sizes, range(FIRST, FIRST + parts))
+    start, cores = multiprocessing.get_context("spawn"), os.cpu_count() or 1
+    # New processes for some parts at a time, whose memory is then given back. (max_tasks_per_child of Python 3.11 may
+    # wait for ever: python/cpython#115634.)
+    for first in range(0, parts, 4 * cores):
+        seeds = range(first, min(first + 4 * cores, parts))
+        with ProcessPoolExecutor(cores, mp_context=start) as pool:
+            yield from pool.map(work, (sizes[number] for number in seeds), (FIRST + number for number in seeds))
