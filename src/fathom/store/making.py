@@ -6,6 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from fathom.errors import FathomError
+
+
+class Stopped(FathomError):
+    """Whoever wanted the recording has gone."""
+
+
 #: ``hour``: sums of hours, and each interval where a question about policy needs it. ``interval``: all of them.
 Detail = Literal["hour", "interval"]
 #: Bytes that a recording holds at most, unless it is said.
