@@ -17,8 +17,8 @@ from fathom.policy.flows import ADDRESS_KIND, HOST_KINDS, OBSERVED, EdgeTable, F
 #: What a flow and the edge made of it must agree in, as text.
 _TEXTS = ("src", "dst", "src_address", "dst_address", "name", "node")
 _NUMBERS = ("protocol", "port", "oriented", "observed")
-#: The first second that no recording can hold.
-_LATEST_S = 1 << 33
+#: The first second that no recording can hold (``fathom.store.sqlite.foreign``), and some.
+_LATEST_S = (1 << 33) - 2
 
 
 def to_edges(flows: Flows) -> tuple[list[Seen], list[str]]:

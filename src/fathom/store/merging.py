@@ -7,6 +7,7 @@ first. Sums of an hour cannot be parted: where that would be needed, the recordi
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,12 +28,13 @@ class Span:
 
 @dataclass(frozen=True)
 class Input:
-    """One recording: its ``name`` for a person, the ``source`` that it was taken of, its ``spans``; ``summed`` are the
-    hours (epoch seconds // 3600) of which it holds sums."""
+    """One recording: its ``name`` for a person, the ``source`` that it was taken of, its ``spans``; ``hours`` (epoch
+    seconds // 3600) are those of which it holds something, ``summed`` those of which it holds sums."""
 
     name: str
     source: str
     spans: tuple[Span, ...]
+    hours: frozenset[int]
     summed: frozenset[int]
 
     @property
@@ -72,11 +74,15 @@ def _parts(inputs: Sequence[Input]) -> dict[int, dict[int, list[Stretch]]]:
     """For each hour, what each input holds of it, by the input's number."""
     found: dict[int, dict[int, list[Stretch]]] = defaultdict(dict)
     for number, item in enumerate(inputs):
-        for begin, end in merge(((span.since_s, span.until_s) for span in item.spans), 1):
-            for hour in range(begin // SECONDS_PER_HOUR, -(-end // SECONDS_PER_HOUR)):
-                first = hour * SECONDS_PER_HOUR
-                part = (max(begin, first), min(end, first + SECONDS_PER_HOUR))
+        windows = merge(((span.since_s, span.until_s) for span in item.spans), 1)
+        ends = [end for _, end in windows]
+        for hour in item.hours:
+            first, last = hour * SECONDS_PER_HOUR, (hour + 1) * SECONDS_PER_HOUR
+            at = bisect_right(ends, first)
+            while at < len(windows) and windows[at][0] < last:
+                part = (max(windows[at][0], first), min(windows[at][1], last))
                 found[hour].setdefault(number, []).append(part)
+                at += 1
     return found
 
 

@@ -39,7 +39,9 @@ MOST_ROWS: Mapping[str, int] = {
     "rolled": 200_000,
     "nodes": 100_000,
 }
-_LATEST_HOUR = 2**33 // 3_600
+#: The first second that no recording is of.
+LATEST_S = 2**33
+_LATEST_HOUR = LATEST_S // 3_600
 _HEADER = 100
 _MAGIC = b"SQLite format 3\x00"
 _CHUNK = 1 << 20

@@ -25,12 +25,15 @@ from fathom.store.merging import Input, Slices, Span, refuse_observed_twice, sli
 from fathom.store.queries import EDGE
 from fathom.store.sqlite import foreign, plain
 from fathom.store.sqlite.files import translated, uri
+from fathom.store.sqlite.foreign import LATEST_S
 from fathom.store.sqlite.newfile import NewRecording
 from fathom.store.sqlite.plain import Plain
 from fathom.store.sqlite.recording import RecordingStore
 from fathom.store.stretches import Stretch
 
 _NS = 1_000_000_000
+#: Windows that one recording may be of.
+_MOST_WINDOWS = 10_000
 _LOSS_SUMS = ", ".join(
     f"{name} = {name} + excluded.{name}" for name in ("count", "packets", "bytes_sent", "bytes_received")
 )
@@ -158,10 +161,12 @@ def _held(store: RecordingStore) -> _Held:
         windows = rows or [(int(told["since"]), int(told["until"]))]
     except (KeyError, ValueError) as error:
         raise StoreDamaged(f"{store.path} does not say of which time it is: {error}") from error
+    if len(windows) > _MOST_WINDOWS or any(not 0 <= since <= until < LATEST_S for since, until in windows):
+        raise StoreDamaged(f"{store.path} says that it is of times that are none, or of more than {_MOST_WINDOWS}")
     spans = tuple(Span(since, until, taken) for since, until in windows)
-    summed = frozenset(store.summed_hours())
+    held, summed = (frozenset(hours) for hours in (store.hours(), store.summed_hours()))
     nodes = frozenset(row.node for row in store.nodes())
-    return _Held(store, Input(str(store.path), told["source"], spans, summed), told, tally.edges, nodes)
+    return _Held(store, Input(str(store.path), told["source"], spans, held, summed), told, tally.edges, nodes)
 
 
 def _check(held: Sequence[_Held], more: Plain) -> str:

@@ -18,6 +18,7 @@ from fathom.store import inventories, syscalls
 from fathom.store.columns import COUNTERS
 from fathom.store.interface import SECONDS_PER_DAY, SECONDS_PER_HOUR
 from fathom.store.inventories import AddressRow, EndpointRow
+from fathom.store.sqlite.foreign import LATEST_S
 from fathom.store.sqlite.metafile import edge_row
 from fathom.store.syscalls import SyscallRow
 
@@ -47,7 +48,8 @@ class Plain:
             for name in set(Records.__struct_fields__) - {"problems"}:
                 ends += [held.since for held in getattr(self.records, name)]
                 begins += [held.until for held in getattr(self.records, name) if held.until < FOREVER]
-        return min(begins, default=0), max(ends, default=0) + 1
+        last = LATEST_S - 1
+        return max(min(begins, default=0), 0), min(max(ends, default=0) + 1, last)
 
 
 def put(connection: sqlite3.Connection, plain: Plain) -> None:

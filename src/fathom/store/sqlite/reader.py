@@ -93,6 +93,11 @@ class View:
         """The names of the clusters of which something is there."""
         return [str(row[0]) for row in self._ask(CLUSTERS)]
 
+    def hours(self) -> list[int]:
+        """The hours of which something is there, in one file."""
+        text = "SELECT hour FROM hours UNION SELECT hour FROM rolled UNION SELECT hour FROM refused_losses"
+        return [int(row[0]) for row in self._ask(text)]
+
     def summed_hours(self) -> list[int]:
         """The hours of which roll-ups are there."""
         return [int(row[0]) for row in self._ask("SELECT DISTINCT hour FROM rolled")]

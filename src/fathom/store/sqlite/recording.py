@@ -50,9 +50,12 @@ class RecordingStore(SqliteStore):
         """The window of which it was taken, where it says so; see ``Store.extent``."""
         told = self.told()
         try:
-            return Window(int(told["since"]), int(told["until"]))
+            window = Window(int(told["since"]), int(told["until"]))
         except (KeyError, ValueError):
             return super().extent()
+        if not 0 <= window.since_s <= window.until_s < foreign.LATEST_S:
+            raise foreign.damaged(self.path, "it says that it is of a time that is none")
+        return window
 
     def interval_s(self, window: Window) -> int:
         """The interval of what it was taken from, where it says so; see ``Store.interval_s``."""
@@ -71,6 +74,10 @@ class RecordingStore(SqliteStore):
     def file(self) -> Path:
         """The file that is read: a copy, where it is of an earlier version."""
         return self._layout.meta
+
+    def hours(self) -> list[int]:
+        """The hours (epoch seconds // 3600) of which something is held."""
+        return self._asking(View.hours)
 
     def summed_hours(self) -> list[int]:
         """The hours (epoch seconds // 3600) of which sums are held."""
