@@ -39,24 +39,25 @@ FATHOM = (sys.executable, "-c", "import sys; from fathom.cli.main import main; s
 def batches(who: Inventory, edges: int) -> Iterator[Batch]:
     """What one node saw of ``edges`` edges between pods, over some hours, 20,000 edges a batch."""
     rng, pods, begun = random.Random(7), who.records.pods, 0
+    told: dict[int, Edge] = {}
     for number in range(-(-edges // 20_000)):
         count = min(20_000, edges - begun)
         begun += count
-        told: dict[int, Edge] = {}
-        while len(told) < count:
+        while len(told) < begun:
             mine, theirs = rng.choice(pods), rng.choice(pods).addresses[0]
             workload = Workload("", "n1", mine.namespace, *mine.workload, mine.name)
-            edge = Edge(workload, "egress", theirs, theirs, "TCP", 1024 + number * 7 + rng.randrange(5))
+            edge = Edge(workload, "egress", theirs, theirs, "TCP", rng.choice((80, 443, 9000, 5432)))
             told[edge.id] = edge
+        fresh = dict(list(told.items())[-count:])
         facts = np.zeros(count, FACT)
-        facts["edge"] = list(told)
+        facts["edge"] = list(fresh)
         facts["bucket"] = DAY + 10 * np.random.default_rng(number).integers(0, HOURS * 360, count)
         facts["connections"] = 1 + np.arange(count) % 9
         losses = (Loss(DAY + 3_600, "kernel", "tcp", "ring_full", number + 1),)
         end = WINDOW.until_s
         observed = (Observed(DAY * NS, (DAY + 5_400) * NS), Observed((DAY + 6_000) * NS, end * NS))
         clock = Clock(0, 0, end * NS)
-        yield Batch(BatchId("n1", "b", number + 1), clock, tuple(told.values()), facts, losses, observed)
+        yield Batch(BatchId("n1", "b", number + 1), clock, tuple(fresh.values()), facts, losses, observed)
 
 
 def filled(url: str, who: Inventory, edges: int) -> Store:
@@ -92,12 +93,9 @@ def test_a_recording_replays_in_another_process_as_its_store_does(tmp_path: Path
     assert sum(row["count"] for row in told["loss"]) == sum(range(-(-edges // 20_000) + 1))
 
     replayed = fathom(tmp_path, "policy", "replay", "--policies", "policies.yaml", "--recording", "all.fathom",
-                      "--limit", "100000", "-o", "json")  # fmt: skip
+                      "--limit", "5000", "-o", "json")  # fmt: skip
     assert replayed.returncode == 1, replayed.stderr
-    window = material(store).window
-    expected = questions.replay(
-        material(store, Window(*window)), policysets.read_texts([("policies.yaml", text)]), limit=100_000
-    )
+    expected = questions.replay(material(store), policysets.read_texts([("policies.yaml", text)]), limit=5_000)
     store.close()
     assert expected.basis.flows == edges
     assert expected.groups

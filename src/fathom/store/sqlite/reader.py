@@ -64,6 +64,8 @@ IDENTITIES = (
 )
 #: Edges that are read together, so that a column is no longer than a recording may hold.
 _TOGETHER = 10_000
+#: Spans that are read before they are added up.
+_SPANS_TOGETHER = 1 << 20
 _RETIRED = "SELECT value FROM identity WHERE name = 'retired'"
 
 
@@ -431,10 +433,15 @@ class View:
 
 def _together(found: Spans, rows: Iterable[tuple[int, ...]], *, cut: bool) -> Spans:
     """``found`` and more rows of CUT_SPAN. Raises UsageError if there are more than ``MAX_SPANS``."""
-    found = merged((found, np.fromiter(rows, CUT_SPAN) if cut else uncut(rows)))
-    if len(found) > MAX_SPANS:
-        raise UsageError(f"more than {MAX_SPANS} spans are in this window", do="ask for a shorter window")
-    return found
+    rows = iter(rows)
+    while True:
+        part = itertools.islice(rows, _SPANS_TOGETHER)
+        more = np.fromiter(part, CUT_SPAN) if cut else uncut(part)
+        found = merged((found, more))
+        if len(found) > MAX_SPANS:
+            raise UsageError(f"more than {MAX_SPANS} spans are in this window", do="ask for a shorter window")
+        if len(more) < _SPANS_TOGETHER:
+            return found
 
 
 def _column(text: str) -> list[Any]:
