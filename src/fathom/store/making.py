@@ -19,6 +19,10 @@ Detail = Literal["hour", "interval"]
 MOST_BYTES = 64 << 30
 
 
+def nobody(_share: float) -> None:
+    """Progress that nobody looks at."""
+
+
 @dataclass(frozen=True)
 class Making:
     """``force`` replaces a file that is there. ``progress`` is told how much is done, from 0 to 1. ``stopped`` is asked
@@ -27,7 +31,7 @@ class Making:
     detail: Detail = "hour"
     force: bool = False
     most_bytes: int = MOST_BYTES
-    progress: Callable[[float], None] = lambda _share: None
+    progress: Callable[[float], None] = nobody
     stopped: Callable[[], bool] = lambda: False
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from fathom.cli.files import MOST_TOGETHER, read_text, read_texts
 from fathom.cli.policy.problems import tell
 from fathom.cli.policy.show import progress
+from fathom.cli.record.interrupting import interruptible
 from fathom.cli.record.summary import Summary, summary
 from fathom.errors import UsageError
 from fathom.policy import manifests, seccomp
 from fathom.policy.flows import Seen, read_lines
 from fathom.policy.imported import to_edges
 from fathom.policy.inventory import Records
-from fathom.store.making import Making
+from fathom.store.making import Making, nobody
 from fathom.store.opening import open_recording
 from fathom.store.sqlite.merger import merge
 from fathom.store.sqlite.plain import Plain
@@ -47,7 +48,7 @@ def made(target: Path, sources: Sources, *, force: bool) -> Summary:
     plain = Plain(_flows(sources.flows), _records(sources.manifests), _syscalls(sources.syscalls))
     with contextlib.ExitStack() as stack, progress("Importing") as told:
         stores = [stack.enter_context(contextlib.closing(open_recording(Path(name)))) for name in sources.recordings]
-        making = Making(force=force, progress=told) if told else Making(force=force)
+        making = Making(force=force, stopped=stack.enter_context(interruptible()), progress=told or nobody)
         merge(stores, plain, target, making, int(time.time()))
     return summary(target)
 

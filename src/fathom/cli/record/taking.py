@@ -13,13 +13,14 @@ from msgspec import structs
 
 from fathom.cli.access import key_for
 from fathom.cli.policy.show import progress
+from fathom.cli.record.interrupting import interruptible
 from fathom.cli.record.summary import Summary, summary
 from fathom.cli.windows import part_of
 from fathom.client import Client
 from fathom.errors import FathomError, StoreError, UsageError, WireError
 from fathom.server.times import text_s
 from fathom.store.interface import EdgeQuery, Window
-from fathom.store.making import Making
+from fathom.store.making import Making, nobody
 from fathom.store.material import whole
 from fathom.store.opening import open_store
 from fathom.store.placing import Part
@@ -42,8 +43,8 @@ def from_store(url: str, target: Path, asked: Asked, *, force: bool) -> Summary:
         if window.since_s >= window.until_s:
             held = f"{text_s(all_of_it.since_s)} to {text_s(all_of_it.until_s)}"
             raise UsageError("the window is empty", do=f"give a since before until; the store holds {held}")
-        with progress("Recording") as told:
-            making = Making(force=force, progress=told) if told else Making(force=force)
+        with progress("Recording") as told, interruptible() as stopped:
+            making = Making(force=force, stopped=stopped, progress=told or nobody)
             store.record(EdgeQuery(window), target, making)
     return summary(target)
 

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 from fathom.store.opening import open_store
+from fathom.store.sqlite.newfile import NewRecording
 
 from .conftest import Run
 
@@ -192,6 +194,23 @@ def test_what_a_killed_process_left_is_used_again_and_what_another_makes_is_not(
         assert got.status == 2
         assert "another process is writing b.fathom.part" in got.err
     assert listed() == {"a.fathom", "b.fathom.part"}
+
+
+def test_ctrl_c_leaves_nothing_behind(run: Run, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+
+    def interrupted(self: NewRecording, *_: object) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        text = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 100000000) SELECT SUM(x) FROM n"
+        with self.writing() as connection:
+            connection.execute(text).fetchall()
+        raise AssertionError("it was not interrupted")
+
+    monkeypatch.setattr(NewRecording, "finish", interrupted)
+    got = run("record", "export", "a.fathom", "--store", url)
+    assert (got.status, got.out, got.err) == (130, "", "")
+    assert listed() == set()
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 @pytest.mark.usefixtures("server")
