@@ -33,7 +33,8 @@ def clean(data: Path) -> None:
     """Delete what a server that was killed left behind below the data directory ``data``."""
     with contextlib.suppress(FileNotFoundError):
         for path in (data / FOLDER).iterdir():
-            path.unlink()
+            if not path.is_dir():  # nothing of ours
+                path.unlink()
 
 
 class Recorder:
