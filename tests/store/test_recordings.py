@@ -18,11 +18,12 @@ from fathom.policy.inventory import FOREVER, Namespace, Pod, Records
 from fathom.policy.seccomp import SyscallSet
 from fathom.store import schema
 from fathom.store.interface import EdgeQuery, Window
-from fathom.store.making import Making
+from fathom.store.making import Making, Stopped
 from fathom.store.material import material
+from fathom.store.memory import MemoryStore
 from fathom.store.opening import open_recording, open_store
 from fathom.store.sqlite import foreign
-from fathom.store.sqlite.newfile import NewRecording, Stopped
+from fathom.store.sqlite.newfile import NewRecording
 
 DAY = 1_700_006_400
 HOUR = DAY + 10 * 3_600
@@ -71,6 +72,17 @@ def test_a_recording_is_the_same_material_as_its_store(filled, tmp_path, detail)
         recording.keep_inventory(Records())
     recording.close()
     assert listed(tmp_path) == ["store", "week.fathom"]
+
+
+def test_a_store_in_memory_makes_the_same_recording(world, tmp_path):
+    store = MemoryStore(clock=world.clock)
+    edge = world.edge("w", kind="Deployment", namespace="ns")
+    store.write(world.batch((edge, HOUR, {"connections": 1}), observed=((HOUR, HOUR + 10),)))
+    store.keep_inventory(Records(pods=[Pod("ns", "p0", {"a": "b"}, ("10.0.0.1",))]))
+    store.record(WEEK, tmp_path / "r")
+    recording = open_recording(tmp_path / "r")
+    assert seen(recording) == seen(store)
+    recording.close()
 
 
 def test_only_what_was_asked_for_is_in_it(filled, tmp_path):
@@ -375,17 +387,22 @@ def test_a_recording_that_changes_while_it_is_open_is_noticed(recording, filled,
     store.close()
 
 
-def test_an_earlier_recording_is_read_as_a_copy(tmp_path):
+@pytest.mark.parametrize("order", ["first", "later"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_earlier_recording_is_read_as_a_copy(tmp_path, version, order):
     path = tmp_path / "old.fathom"
     connection = sqlite3.connect(path, isolation_level=None)
-    schema.make(connection, ("meta", "day"), 0, migrations=())
+    schema.make(connection, ("meta", "day"), 0, migrations=schema.MIGRATIONS[: version - 1])
+    if order == "later":
+        connection.execute("DROP TABLE endpoint_addresses")
+        connection.execute(schema.EITHER["endpoint_addresses"])
     connection.execute("INSERT INTO identity VALUES('store_id', 'x'), ('retired', '0'), ('floor_day', '0')")
     connection.execute("INSERT INTO nodes VALUES('n1', 'b', ?, ?)", (HOUR, HOUR + 5))
     connection.close()
     before = path.read_bytes()
     store = open_recording(path)
     assert [row.node for row in store.nodes()] == ["n1"]
-    assert schema.VERSION > 1
+    assert version < schema.VERSION
     store.close()
     assert path.read_bytes() == before
     assert listed(tmp_path) == ["old.fathom"]

@@ -165,7 +165,10 @@ def test_damaged_meta_is_kept_aside_and_agents_are_asked_for_their_edges(open_sq
     store = open_sqlite()
     assert store.store_id != before
     assert aside(folder, "meta.db").read_bytes() == found
-    assert any("meta.db" in note and "kept aside" in note for note in store.health().notes)
+    (note,) = (note for note in store.health().notes if "was damaged" in note)
+    assert "meta.db" in note
+    assert "kept aside" in note
+    assert "its inventory and its system calls are lost" in note
     known = [edge for edge in filled if store.edge(edge.id)]
     assert connections(store, TODAY) == len(known) * 5
     lost = [row for row in store.losses(TODAY) if row.reason == "edge_unknown"]

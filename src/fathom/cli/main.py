@@ -28,13 +28,14 @@ COMMANDS = {
     "query": "Ask the server for edges, workloads or events.",
     "status": "Say how server, nodes, coverage and loss are.",
     "doctor": "Say what this kernel can and cannot do for Fathom, and what to do about it.",
+    "record": "Make a recording, one file of traffic and inventory, and say what is in it.",
     "policy": "Prove network policies on recorded traffic: generate, evaluate, replay, diff, explain.",
     "seccomp": "Make seccomp profiles from recorded system calls, and compare them.",
     "completion": "Print the completion script of a shell.",
     "version": "Print the version.",
 }
 #: Commands whose status 1 is an answer: their failures have status 2.
-ANSWERING = frozenset((("seccomp", "diff"), ("policy", "replay"), ("policy", "diff")))
+ANSWERING = frozenset((("seccomp", "diff"), ("policy", "replay"), ("policy", "diff"), ("record", "info")))
 #: The variable by which a shell asks for completions.
 COMPLETE = "_FATHOM_COMPLETE"
 _STDOUT, _STDERR = 1, 2

@@ -6,6 +6,7 @@ directory; it never installs a profile anywhere.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,10 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="FILE...")
+@click.argument("files", nargs=-1, type=click.Path(allow_dash=True), metavar="[FILE]...")
+@click.option(
+    "--recording", "recordings", multiple=True, type=click.Path(), metavar="FILE", help="A recording. Repeatable."
+)
 @click.option(
     "--by", type=click.Choice(get_args(seccomp.By)), default="workload", show_default=True, help="One profile for each."
 )
@@ -56,17 +60,22 @@ def command() -> None:
 def generate(
     files: Sequence[str], by: seccomp.By, subject: str | None, form: str, default: seccomp.Default, **more: Any
 ) -> None:
-    """Write profiles from JSON lines of system calls; - is standard input.
+    """Write profiles from JSON lines of system calls (- is standard input), and from recordings.
 
     A profile allows what was called, and what a container runtime calls after the filter is loaded. Sets of the same
     workload, image or executable are merged, over replicas and files.
     """
+    recordings: Sequence[str] = more["recordings"]
+    if not (files or recordings):
+        raise click.UsageError("name files of system calls, or a --recording.")
     sets = [row for file in files for row in seccomp.read_sets(read_text(file), place=file)]
+    for file in recordings:
+        sets += _recorded(file)
     profiles = seccomp.generate(sets, by=by, default=default)
     if subject is not None:
         profiles = [item for item in profiles if item.subject == subject]
         if not profiles:
-            raise UsageError(f"no {by} {subject!r} in {', '.join(files)}")
+            raise UsageError(f"no {by} {subject!r} in {', '.join((*files, *recordings))}")
     texts = _written(profiles, form, more)
     for item in profiles:
         if item.dangerous:
@@ -105,6 +114,18 @@ def compare(profile: str, architecture: str, output: str) -> None:
     """Compare PROFILE with the container runtimes' default profile: what is tighter, what it would newly allow."""
     found = seccomp.diff(seccomp.runtime_default(architecture), _profile(profile))
     _show(found, ("newly allowed", "tighter: no longer allowed"), output)
+
+
+def _recorded(file: str) -> list[seccomp.SyscallSet]:
+    """The system calls of a recording. Raises UsageError if it holds none."""
+    from fathom.store.opening import open_recording
+
+    with contextlib.closing(open_recording(Path(file))) as store:
+        window = store.extent()
+        found = store.syscalls(window) if window else []
+    if not found:
+        raise UsageError(f"{file} holds no system calls", do="see what it holds: fathom record info")
+    return found
 
 
 def _written(profiles: Sequence[seccomp.Profile], form: str, more: dict[str, Any]) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from ipaddress import ip_address
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -87,6 +87,35 @@ class Asking:
                         yield line.encode()
         except httpx.HTTPError as error:
             raise unreachable(self.server, error) from error
+
+    async def _data(
+        self, path: str, asked: Mapping[str, Any], begin: Callable[[int], None], patience_s: float
+    ) -> AsyncIterator[bytes]:
+        """The parts of an answer that is a file; ``begin`` is told its bytes first (0: not known).
+
+        Raises WireError if it is cut off.
+        """
+        timeout, came = httpx.Timeout(PATIENCE_S, read=patience_s), 0
+        try:
+            async with self._http.stream(
+                "GET", API + path, params=_params(asked), headers={"Accept-Encoding": "identity"}, timeout=timeout
+            ) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise error_of(response)
+                length = response.headers.get("Content-Length", "")
+                begin(int(length) if length.isascii() and length.isdigit() and len(length) < 19 else 0)
+                async for part in response.aiter_raw():
+                    came += len(part)
+                    yield part
+        except httpx.HTTPError as error:
+            if not came:
+                raise unreachable(self.server, error) from error
+            raise WireError(
+                f"the answer of {self.server} was cut off after {came} bytes: {error or type(error).__name__}",
+                affects="what came was not kept",
+                do="ask again; the server's log may say why",
+            ) from error
 
     async def _messages(self, path: str, asked: Mapping[str, Any]) -> AsyncIterator[tuple[str, str, bytes]]:
         """Each message of a stream: kind, id, data; ends when the server ends it."""

@@ -5,7 +5,7 @@ It refuses to send a key through a proxy to this very machine: for loopback no p
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypedDict, Unpack
 
 import msgspec
@@ -28,6 +28,8 @@ from fathom.server.answers import (
 
 #: Items of one page when all are wanted.
 _PAGE = 10_000
+#: Seconds to wait for a recording to begin, or to go on.
+_RECORDING_S = 3_600.0
 
 
 class Asked(TypedDict, total=False):
@@ -139,6 +141,16 @@ class Client(AuditQuestions):
         async for kind, number, data in self._messages("/stream", asked):
             if (item := _item(kind, number, data)) is not None:
                 yield item
+
+    async def recording(
+        self, begin: Callable[[int], None], write: Callable[[bytes], None], **asked: Unpack[Asked]
+    ) -> None:
+        """A recording of the window: ``begin`` is told its bytes (0: not known), ``write`` takes each part of it.
+
+        Raises WireError if it is cut off; whether it is whole the recording itself says (``open_recording``).
+        """
+        async for part in self._data("/recording", asked, begin, _RECORDING_S):
+            write(part)
 
 
 def _item(kind: str, number: str, data: bytes) -> StreamItem | None:

@@ -6,6 +6,7 @@ IPv4-mapped IPv6 is IPv4. Host bits of a block are masked. Leading zeros are ref
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -13,6 +14,8 @@ import msgspec
 Family = Literal[4, 6]
 BITS: dict[int, int] = {4: 32, 6: 128}
 _MAPPED = 0xFFFF << 32
+#: Characters of an address at most: IPv6 with its last four bytes as IPv4 writes them.
+_LONGEST = 45
 
 
 class Address(msgspec.Struct, frozen=True, order=True):
@@ -47,8 +50,14 @@ class Block(msgspec.Struct, frozen=True, order=True):
 
 def address(text: str) -> Address | None:
     """The address that ``text`` spells, or None; an IPv4-mapped IPv6 address is its IPv4 address. No zone is read."""
-    if not text or not (text[0].isdigit() or ":" in text) or "%" in text:
+    if not text or len(text) > _LONGEST or not (text[0].isdigit() or ":" in text) or "%" in text:
         return None
+    return _parsed(text)
+
+
+@lru_cache(maxsize=1 << 16)
+def _parsed(text: str) -> Address | None:
+    """Each address is spelled many times: by its pod, by slices, by flows."""
     try:
         parsed = ipaddress.ip_address(text)
     except ValueError:

@@ -120,20 +120,23 @@ def group(
     example = np.full(count, len(flows), np.int64)
     np.minimum.at(example, inverse, wanted)
     order = np.lexsort((unique[:, 2], unique[:, 1], unique[:, 0], -connections))
+    columns = (*unique[order].T, *(column[order] for column in (number, connections, first, last, example)))
     return [
         Group(
-            labels.texts[int(unique[n, 0])],
-            labels.texts[int(unique[n, 1])],
-            protocol_word(int(unique[n, 2]) >> 24),
-            int(unique[n, 2]) >> 8 & 0xFFFF,
-            kinds[int(unique[n, 2]) & 0xFF],
-            int(number[n]),
-            int(connections[n]),
-            int(first[n]),
-            int(last[n]),
-            example=int(example[n]),
+            labels.texts[src],
+            labels.texts[dst],
+            protocol_word(code >> 24),
+            code >> 8 & 0xFFFF,
+            kinds[code & 0xFF],
+            flows_,
+            opened,
+            begin,
+            end,
+            example=place,
         )
-        for n in order.tolist()
+        for src, dst, code, flows_, opened, begin, end, place in zip(
+            *(column.tolist() for column in columns), strict=True
+        )
     ]
 
 

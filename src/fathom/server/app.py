@@ -19,11 +19,20 @@ from fathom.server.inventories import StoreInventories
 from fathom.server.judging import Judge
 from fathom.server.keys import Keys
 from fathom.server.meters import Meters
-from fathom.server.routes import audit, edges, events, health, policy, status, stream
+from fathom.server.routes import audit, edges, events, health, policy, recording, status, stream
 from fathom.server.settings import ServerSettings
 from fathom.store.interface import Store
 
-_ROUTES = (status.router, edges.router, events.router, stream.router, audit.router, policy.router, health.router)
+_ROUTES = (
+    status.router,
+    edges.router,
+    events.router,
+    stream.router,
+    recording.router,
+    audit.router,
+    policy.router,
+    health.router,
+)
 
 
 def create_app(

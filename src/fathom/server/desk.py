@@ -22,6 +22,7 @@ from fathom.server.answers import Loss, Window
 from fathom.server.auditor import Auditor
 from fathom.server.meters import Meters
 from fathom.server.problems import ProblemError
+from fathom.server.recorder import Recorder
 from fathom.server.settings import ServerSettings
 from fathom.server.workers import Workers
 from fathom.store import interface
@@ -43,6 +44,7 @@ class Desk:
     started_s: int
     auditor: Auditor
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+    recorder: Recorder = field(init=False)
     _threads: ThreadPoolExecutor = field(init=False)
     _workers: Workers = field(init=False)
     _under_way: int = 0
@@ -50,6 +52,7 @@ class Desk:
     def __post_init__(self) -> None:
         self._threads = ThreadPoolExecutor(self.settings.query_threads, "query")
         self._workers = Workers(self.settings.policy_threads, "policy")
+        self.recorder = Recorder(self.store, self.settings, self.closing.is_set)
 
     async def ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What ``question``, a method of the store, gives; it runs in one of the query threads."""
@@ -103,6 +106,7 @@ class Desk:
 
     def close(self) -> None:
         """Let the threads go; questions that were not begun never will be."""
+        self.recorder.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._workers.close(self.settings.shutdown_s)
 

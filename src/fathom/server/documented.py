@@ -107,6 +107,12 @@ def no_content(text: str, *also: int) -> dict[int | str, Spec]:
     return {204: {"description": text}, **_errors(*also)}
 
 
+def sends_file(text: str, media_type: str, example: str) -> dict[int | str, Spec]:
+    """The ``responses`` of a route that gives a file."""
+    content = {"schema": {"type": "string", "format": "binary"}, "example": example}
+    return {200: {"description": text, "content": {media_type: content}}, **_errors()}
+
+
 def streams(text: str, example: str) -> dict[int | str, Spec]:
     """The ``responses`` of the route that gives server-sent events."""
     content = {"schema": {"type": "string"}, "example": example}

@@ -63,6 +63,12 @@ class Asked(BaseModel):
         return Window(since // NS, -(-until // NS))
 
 
+class RecordingAsked(Asked):
+    """The window of a recording."""
+
+    since: Since = "24h"
+
+
 class EdgesAsked(Asked):
     """Which edges, or the workloads of which edges."""
 

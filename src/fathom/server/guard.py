@@ -27,6 +27,8 @@ from fathom.server.settings import ServerSettings
 OPEN = frozenset(("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"))
 #: Paths that take as long as their reader wants, and that bound their own number.
 STREAMS = frozenset(("/api/v1/stream", "/api/v1/policy/audit/stream"))
+#: The path that makes a recording, one at a time.
+RECORDING = "/api/v1/recording"
 #: Questions about policy: they take long, and their bodies hold policies.
 _POLICY = "/api/v1/policy/"
 _HEADERS = {
@@ -96,6 +98,8 @@ class Guard:
 
     def _time_s(self, path: str) -> float:
         """How long an answer may take."""
+        if path == RECORDING:
+            return self._settings.recording_timeout_s
         about_policy = path.startswith(_POLICY)
         return self._settings.policy_timeout_s if about_policy else self._settings.request_timeout_s
 

@@ -33,6 +33,7 @@ from fathom.server.keys import open_join_tokens, open_keys
 from fathom.server.listening import RestServer, bind, is_exposed, url_of
 from fathom.server.maintenance import Maintenance
 from fathom.server.meters import Meters
+from fathom.server.recorder import clean
 from fathom.server.settings import ServerSettings
 from fathom.store.interface import Store
 from fathom.store.opening import open_store
@@ -55,6 +56,7 @@ async def run_server(settings: ServerSettings, link: LinkServerSettings | None =
         loop.add_signal_handler(number, ending.set)
     try:
         with data_directory(settings.data):
+            clean(settings.data)
             await _serve(settings, link or LinkServerSettings(), ending)
     finally:
         for number in _ENDING:

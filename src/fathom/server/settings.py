@@ -67,6 +67,15 @@ class ServerSettings:
         8 << 20, "Largest body of a question about policy; above, 413", unit="bytes", minimum=1024
     )
     max_policies: int = setting(1_000, "Policies in one set that is sent; above, 422", unit="policies", minimum=1)
+    max_recording_bytes: int = setting(
+        16 << 30, "Largest recording that is made; above, 422", unit="bytes", minimum=1 << 20
+    )
+    recording_reserve_bytes: int = setting(
+        1 << 30, "Space of the data directory's disk that no recording takes; below, 503", unit="bytes", minimum=0
+    )
+    recording_timeout_s: float = setting(
+        3600.0, "Time to make and send one recording; above, 504, or it is cut off", unit="s", minimum=0.05
+    )
     audit_sets: int = setting(32, "Policy sets that can be registered for the audit", unit="sets", minimum=0)
     audit_series: int = setting(
         500, "Audited policies with metrics of their own; the others are counted as `other`", unit="policies", minimum=0

@@ -6,10 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from fathom.errors import FathomError
+
+
+class Stopped(FathomError):
+    """Whoever wanted the recording has gone."""
+
+
 #: ``hour``: sums of hours, and each interval where a question about policy needs it. ``interval``: all of them.
 Detail = Literal["hour", "interval"]
 #: Bytes that a recording holds at most, unless it is said.
 MOST_BYTES = 64 << 30
+
+
+def nobody(_share: float) -> None:
+    """Progress that nobody looks at."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +31,7 @@ class Making:
     detail: Detail = "hour"
     force: bool = False
     most_bytes: int = MOST_BYTES
-    progress: Callable[[float], None] = lambda _share: None
+    progress: Callable[[float], None] = nobody
     stopped: Callable[[], bool] = lambda: False
 
 

@@ -92,12 +92,13 @@ class _Edges:
         self.clusters: set[str] = set()
         rows, into = [np.zeros(0, FLOW)], [np.zeros(0, "i1")]
         ids = spans["edge"][np.flatnonzero(np.diff(spans["edge"], prepend=0))]
+        clusters = _Clusters()
         for first in range(0, len(ids), _PART):
             edges = store.identities(ids[first : first + _PART])
             made = self._rows_of(edges)
-            cluster_of = {text: workload_of(text).cluster for text in set(edges.workloads)}
-            self.clusters.update(cluster_of.values())
-            chosen = np.array([not cluster or cluster_of[text] in ("", cluster) for text in edges.workloads], bool)
+            names = [clusters[text] for text in edges.workloads]
+            self.clusters.update(names)
+            chosen = np.array([not cluster or name in ("", cluster) for name in names], bool)
             rows.append(made[chosen])
             into.append(np.array([_INTO.get(word, -1) for word in edges.directions], "i1")[chosen])
         self._rows, self._into = np.concatenate(rows), np.concatenate(into)
@@ -118,6 +119,14 @@ class _Edges:
         rows["count"] = _counts(rows, spans, self._into[at])
         rows["first"], rows["last"] = spans["first"], spans["last"]
         return Flows(rows, self._table.strings)
+
+
+class _Clusters(dict[str, str]):
+    """The cluster of a workload's text, decoded once for all edges."""
+
+    def __missing__(self, text: str) -> str:
+        found = self[text] = workload_of(text).cluster
+        return found
 
 
 def _counts(rows: npt.NDArray[np.void], spans: Spans, into: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:

@@ -90,7 +90,8 @@ def _statements(held: Held) -> Iterable[tuple[str, Iterable[Sequence[str | int]]
     reports = [(row.node, row.boot, row.first_seen, row.last_seen, row.batches) for row in held.nodes]
     yield _insert("reports", 5), reports
     yield _insert("endpoints", len(EndpointRow._fields)), held.endpoints
-    yield _insert("endpoint_addresses", len(AddressRow._fields)), held.addresses
+    columns = f"endpoint_addresses({', '.join(AddressRow._fields)})"
+    yield _insert(columns, len(AddressRow._fields)), held.addresses
     yield _insert("syscalls", len(SyscallRow._fields)), held.syscalls
     hours = {bucket // SECONDS_PER_HOUR for _, bucket, _ in there}
     hours |= {m.bucket // SECONDS_PER_HOUR for _, is_gone, refused, m in held.losses if not (is_gone or refused)}

@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from fathom.errors import UsageError
 from fathom.store.audits import MOST_OFFENDERS, MOST_WAITING
 from fathom.store.interface import Store
+
+if TYPE_CHECKING:
+    from fathom.store.sqlite.recording import RecordingStore
 
 #: Edges that a store holds at most; what comes beyond is counted as lost.
 MOST_EDGES = 1_000_000
@@ -45,7 +49,7 @@ def open_store(
     return _open_sqlite(Path(path), options, read_only=read_only, bounds=bounds, clock=clock)
 
 
-def open_recording(path: Path, *, clock: Callable[[], float] = time.time) -> Store:
+def open_recording(path: Path, *, clock: Callable[[], float] = time.time) -> RecordingStore:
     """The recording in a file, for reading only; the file is not changed.
 
     Raises StoreError if there is no such file, StoreDamaged if it is no recording, cut short or changed since it was

@@ -231,12 +231,12 @@ def spans_of_facts(hours: Iterable[int], *, picked: bool, cut: bool) -> str:
 
 
 def spans_of_hourly(hours: Iterable[int], *, picked: bool, cut: bool) -> str:
-    """The same from roll-ups."""
+    """The same from roll-ups, a row for each hour: added up by whoever reads them, which takes half of the time."""
     cuts = f"{_after('first_bucket')} AS after, {_after('last_bucket')} AS end_after, " if cut else ""
     return (
-        f"SELECT edge, {cuts}{_OPENED}, MIN(first_bucket), MAX(last_bucket)"
+        f"SELECT edge, {cuts}connections + failures, packets_sent, packets_received, first_bucket, last_bucket"
         f" FROM hourly AS counted WHERE hour IN {hours_in(hours)} AND gone = :gone{_PICKED if picked else ''}"
-        f"{_CUT_EDGES if cut else ''} GROUP BY edge{', after, end_after' if cut else ''} LIMIT {MAX_SPANS + 1}"
+        f"{_CUT_EDGES if cut else ''}"
     )
 
 

@@ -17,7 +17,7 @@ from fathom.store.columns import COUNTERS
 Kind = Literal["meta", "day"]
 
 #: Version of the schema; raised by each change, together with a migration.
-VERSION = 2
+VERSION = 3
 #: ``PRAGMA application_id`` of Fathom's files: "FTHM".
 APPLICATION_ID = 0x4654484D
 
@@ -71,9 +71,8 @@ _META = (
     " valid_from INTEGER NOT NULL, valid_to INTEGER NOT NULL, uid TEXT NOT NULL, owner_kind TEXT NOT NULL,"
     " owner_name TEXT NOT NULL, node TEXT NOT NULL, host_network INTEGER NOT NULL, labels TEXT NOT NULL,"
     " document TEXT NOT NULL, PRIMARY KEY(cluster, kind, namespace, name, valid_from)) WITHOUT ROWID, STRICT",
-    # The key's columns first: SQLite 3.40's quick_check takes others that stand among them for NULL (WITHOUT ROWID).
-    "CREATE TABLE endpoint_addresses(address_key TEXT NOT NULL, valid_from INTEGER NOT NULL, cluster TEXT NOT NULL,"
-    " kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, valid_to INTEGER NOT NULL,"
+    "CREATE TABLE endpoint_addresses(address_key TEXT NOT NULL, valid_from INTEGER NOT NULL, valid_to INTEGER NOT NULL,"
+    " cluster TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,"
     " PRIMARY KEY(address_key, valid_from, cluster, kind, namespace, name)) WITHOUT ROWID, STRICT",
     f"CREATE TABLE syscalls({_WORKLOAD}, image TEXT NOT NULL, executable TEXT NOT NULL, architecture TEXT NOT NULL,"
     " syscall TEXT NOT NULL, count INTEGER NOT NULL, first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL,"
@@ -133,9 +132,31 @@ _AUDITS: Mapping[Kind, Sequence[str]] = {
     ),
 }
 
+#: The key's columns first: SQLite 3.40's quick_check takes others that stand among them for NULL (WITHOUT ROWID).
+_ADDRESSES_IN_ORDER = (
+    "CREATE TABLE endpoint_addresses(address_key TEXT NOT NULL, valid_from INTEGER NOT NULL, cluster TEXT NOT NULL,"
+    " kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, valid_to INTEGER NOT NULL,"
+    " PRIMARY KEY(address_key, valid_from, cluster, kind, namespace, name)) WITHOUT ROWID, STRICT"
+)
+_ADDRESS_NAMES = "address_key, valid_from, cluster, kind, namespace, name, valid_to"
+
+#: Version 3: the columns of endpoint_addresses in another order.
+_ADDRESSES: Mapping[Kind, Sequence[str]] = {
+    "meta": (
+        "ALTER TABLE endpoint_addresses RENAME TO endpoint_addresses_before",
+        _ADDRESSES_IN_ORDER,
+        f"INSERT INTO endpoint_addresses({_ADDRESS_NAMES}) SELECT {_ADDRESS_NAMES} FROM endpoint_addresses_before",
+        "DROP TABLE endpoint_addresses_before",
+    ),
+}
+#: Files of version 1 and 2 were made with either order: table → the other text that it may have in them.
+EITHER: Mapping[str, str] = {"endpoint_addresses": _ADDRESSES_IN_ORDER}
+#: The first version whose files have one text for each table.
+SETTLED = 3
+
 #: Statements that lead to each version from the one before it; the first entry leads to version 2.
 Migrations = Sequence[Mapping[Kind, Sequence[str]]]
-MIGRATIONS: Migrations = (_AUDITS,)
+MIGRATIONS: Migrations = (_AUDITS, _ADDRESSES)
 
 
 def make(

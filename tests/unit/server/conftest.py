@@ -154,9 +154,12 @@ def keys() -> Keys:
 
 
 @pytest.fixture
-def settings(request: pytest.FixtureRequest) -> ServerSettings:
-    """Defaults; a test changes some by ``@pytest.mark.parametrize("settings", [{...}], indirect=True)``."""
-    return ServerSettings(**getattr(request, "param", {}))
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> ServerSettings:
+    """Defaults, but for a data directory; a test changes some by ``@pytest.mark.parametrize("settings", [{...}],
+    indirect=True)``."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    return ServerSettings(**{"data_dir": str(data), **getattr(request, "param", {})})
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from fathom.errors import StoreDamaged, StoreNewer
 from fathom.store import schema
 from fathom.store.interface import EdgeQuery, Gap, Window
-from fathom.store.opening import open_store
+from fathom.store.opening import open_recording, open_store
 
 VERSION_1 = Path(__file__).with_name("version-1")
 DAY = 1_700_006_400
@@ -82,6 +82,36 @@ def test_version_2_adds_the_tables_of_the_audit(database):
     assert added == {
         "audits", "audit_totals", "audit_counts", "audit_reasons", "audit_offenders", "audited", "audit_waiting",
     }  # fmt: skip
+
+
+def _addresses(connection):
+    text = "SELECT address_key, valid_from, valid_to, cluster, kind, namespace, name FROM endpoint_addresses"
+    return connection.execute(text).fetchall()
+
+
+ADDRESS = ("0" * 32, 5, 9, "c", "Pod", "ns", "p")
+INSERT = (
+    "INSERT INTO endpoint_addresses(address_key, valid_from, valid_to, cluster, kind, namespace, name)"
+    " VALUES(?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("order", ["first", "later"])
+def test_version_3_settles_the_columns_of_addresses_whichever_order_they_had(database, version, order):
+    schema.make(database, ("meta", "day"), 1, migrations=schema.MIGRATIONS[: version - 1])
+    if order == "later":
+        database.execute("DROP TABLE endpoint_addresses")
+        database.execute(schema.EITHER["endpoint_addresses"])
+    database.execute(INSERT, ADDRESS)
+    schema.migrate(database, ("meta", "day"), 2)
+    assert columns(database, "endpoint_addresses")[-1] == "valid_to"
+    assert _addresses(database) == [ADDRESS]
+    other = sqlite3.connect(":memory:", isolation_level=None)
+    schema.make(other, ("meta", "day"), 1)
+    text = "SELECT type, name, sql FROM sqlite_master ORDER BY name"
+    assert database.execute(text).fetchall() == other.execute(text).fetchall()
+    other.close()
 
 
 def test_a_step_that_fails_changes_nothing(database):
@@ -161,6 +191,19 @@ def test_the_store_of_version_1_answers_as_it_did(version_1):
             assert schema.check(connection) == schema.VERSION
         connection.close()
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_store_of_version_1_can_be_recorded_with_its_addresses(version_1, tmp_path):
+    with sqlite3.connect(version_1 / "meta.db") as connection:
+        connection.execute(INSERT, ADDRESS)
+    connection.close()
+    store = open_store(f"sqlite://{version_1}", clock=lambda: DAY + 90_000.0)
+    store.record(EdgeQuery(Window(0, DAY + 86_400)), tmp_path / "r")
+    store.close()
+    open_recording(tmp_path / "r").close()
+    with sqlite3.connect(tmp_path / "r") as connection:
+        assert _addresses(connection) == [ADDRESS]
+    connection.close()
 
 
 def test_the_dump_of_version_1_is_never_changed():

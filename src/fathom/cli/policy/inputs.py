@@ -7,24 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from msgspec import structs
 
 from fathom.cli.files import MOST_TOGETHER, read_text, read_texts
 from fathom.cli.policy.problems import tell
-from fathom.cli.units import seconds_of
 from fathom.errors import UsageError
 from fathom.policy import manifests, policysets
 from fathom.policy.flows import Flows, from_dicts, read_lines
 from fathom.policy.inventory import Inventory
 from fathom.policy.material import Material, about
 from fathom.policy.model import PolicySet
-
-if TYPE_CHECKING:
-    from fathom.store.interface import Window
 
 
 @dataclass(frozen=True)
@@ -92,13 +84,14 @@ def read_material(files: Files) -> Material:
 
 
 def _recorded(files: Files, file: str) -> Material:
+    from fathom.cli.windows import part_of
     from fathom.store.material import material, whole
     from fathom.store.opening import open_recording
 
     added = _inventory(files.manifests).records if files.manifests else None
     store = open_recording(Path(file))
     try:
-        window = _window(whole(store), files.since, files.until)
+        window = part_of(whole(store), files.since, files.until)
         found = material(
             store,
             window,
@@ -112,23 +105,6 @@ def _recorded(files: Files, file: str) -> Material:
     if files.flows is None:
         return found
     return replace(found, flows=_flows(files.flows), window=(0, 0), nodes=(), gaps=(), losses=())
-
-
-def _window(whole: Window, since: str | None, until: str | None) -> Window:
-    """The part of a recording's time that was asked for: a duration counts back from its end."""
-    begin, end = (None if text is None else _second(text, whole.until_s) for text in (since, until))
-    return structs.replace(
-        whole,
-        since_s=whole.since_s if begin is None else begin,
-        until_s=whole.until_s if end is None else end,
-    )
-
-
-def _second(text: str, end: int) -> int:
-    try:
-        return int(datetime.fromisoformat(text).timestamp())
-    except ValueError:
-        return end - int(seconds_of(text))
 
 
 def _inventory(paths: Sequence[str]) -> Inventory:

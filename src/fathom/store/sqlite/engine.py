@@ -520,7 +520,8 @@ class SqliteStore:
                 damage.find_orphans(self._layout.day(day), day, fresh)
         self._note(
             f"{self._layout.meta.name} was damaged ({why}); it was kept aside as {kept.name}, {len(saved.edges)} edges"
-            " were saved from it, agents will send theirs again, and roll-ups will be made again"
+            " were saved from it, agents will send theirs again, and roll-ups will be made again; its inventory and its"
+            " system calls are lost, so that flows from before are judged without labels"
             + (f"; {len(saved.audits)} audited policy sets begin anew" if saved.audits else "")
         )
 

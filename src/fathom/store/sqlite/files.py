@@ -240,7 +240,9 @@ def _settle(connection: sqlite3.Connection, mode: str, synchronous: str) -> None
 def uri(path: Path, mode: str) -> str:
     """The name under which SQLite opens ``path``."""
     how = "mode=ro&immutable=1" if mode == "recording" else f"mode={mode}"
-    return f"file:{quote(str(path))}?{how}"
+    name = os.fsencode(path)
+    # Two slashes before an absolute path, or SQLite takes what follows two of its own for a host.
+    return f"file:{'//' if name.startswith(b'/') else ''}{quote(name)}?{how}"
 
 
 def check_engine(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:

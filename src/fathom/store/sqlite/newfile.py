@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -14,7 +12,8 @@ from typing import Self
 
 from fathom.errors import FathomError, StoreError, UsageError
 from fathom.store import schema
-from fathom.store.making import PLAIN, Making
+from fathom.store.making import PLAIN, Making, Stopped
+from fathom.store.placing import Part
 from fathom.store.sqlite import files, foreign
 
 _PAGE = 4_096
@@ -22,11 +21,6 @@ _PAGE = 4_096
 _LEAST_PAGES = 64
 #: Virtual-machine steps of SQLite between two looks at whether to go on.
 _STEPS = 200_000
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
-
-
-class Stopped(FathomError):
-    """Whoever wanted the recording has gone."""
 
 
 class NewRecording:
@@ -45,21 +39,16 @@ class NewRecording:
         making: Making = PLAIN,
     ) -> None:
         self.path, self._now_s = path, now_s
-        self._force, self._most_bytes, self._stopped = making.force, making.most_bytes, making.stopped
-        self._making = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.making")
+        self._most_bytes, self._stopped = making.most_bytes, making.stopped
+        self._part = Part(path, force=making.force)
         self._mark = secrets.token_hex(foreign.DIGEST_LENGTH // 2)
         self.connection: sqlite3.Connection
 
     def __enter__(self) -> Self:
-        if not self._force and os.path.lexists(self.path):
-            raise self._there()
-        try:
-            os.close(os.open(self._making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            raise self._unwritable(error) from error
+        self._part.__enter__()
         try:
             self.connection = sqlite3.connect(
-                files.uri(self._making, "rw"), uri=True, isolation_level=None, check_same_thread=False
+                files.uri(self._part.path, "rw"), uri=True, isolation_level=None, check_same_thread=False
             )
             self._prepare()
         except sqlite3.Error as error:
@@ -136,37 +125,11 @@ class NewRecording:
                 connection.execute(text)
         self.connection.close()
         try:
-            digest = foreign.seal(self._making, self._mark)
-            self._place()
+            digest = foreign.seal(self._part.path, self._mark)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self._part.unwritable(error) from error
+        self._part.place()
         return digest
-
-    def _place(self) -> None:
-        if self._force:
-            self._making.replace(self.path)
-        else:
-            try:
-                os.link(self._making, self.path)
-            except FileExistsError:
-                raise self._there() from None
-            except OSError as error:
-                if error.errno not in _NO_LINKS or os.path.lexists(self.path):
-                    raise
-                self._making.rename(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def _there(self) -> UsageError:
-        return UsageError(f"{self.path} is there already", affects="nothing was written", do="name another, or --force")
-
-    def _unwritable(self, error: OSError) -> StoreError:
-        return StoreError(
-            f"cannot write {self.path}: {error.strerror}", do="name a file in a folder that can be written"
-        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -176,4 +139,4 @@ class NewRecording:
     def _leave(self) -> None:
         if hasattr(self, "connection"):
             self.connection.close()
-        files.delete(self._making)
+        self._part.__exit__(None, None, None)

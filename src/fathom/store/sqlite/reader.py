@@ -48,6 +48,7 @@ from fathom.store.sqlite import audits
 from fathom.store.sqlite.files import Layout, Vanished, connect, there, translated, uri
 from fathom.store.sqlite.metafile import HourRows, to_edge
 from fathom.store.stretches import Stretch, coverage
+from fathom.store.tallies import CLUSTERS, QUESTIONS, Tally
 
 _NS = 1_000_000_000
 _EDGE = len(queries.EDGE)
@@ -63,6 +64,8 @@ IDENTITIES = (
 )
 #: Edges that are read together, so that a column is no longer than a recording may hold.
 _TOGETHER = 10_000
+#: Spans that are read before they are added up.
+_SPANS_TOGETHER = 1 << 20
 _RETIRED = "SELECT value FROM identity WHERE name = 'retired'"
 
 
@@ -83,6 +86,30 @@ class View:
     def identity(self) -> dict[str, str]:
         """What the store says about itself."""
         return dict(self._ask("SELECT name, value FROM identity LIMIT 1000"))
+
+    def tally(self) -> Tally:
+        """How much is there, in one file."""
+        return Tally(*(int(self._ask(text)[0][0]) for text in QUESTIONS))
+
+    def clusters(self) -> list[str]:
+        """The names of the clusters of which something is there."""
+        return [str(row[0]) for row in self._ask(CLUSTERS)]
+
+    def hours(self) -> list[int]:
+        """The hours of which something is there, in one file."""
+        text = "SELECT hour FROM hours UNION SELECT hour FROM rolled UNION SELECT hour FROM refused_losses"
+        return [int(row[0]) for row in self._ask(text)]
+
+    def summed_hours(self) -> list[int]:
+        """The hours of which roll-ups are there."""
+        return [int(row[0]) for row in self._ask("SELECT DISTINCT hour FROM rolled")]
+
+    def observed(self) -> list[tuple[str, int, int]]:
+        """All stretches in which nodes were observed, of one file."""
+        found = self._ask(
+            "SELECT node, start_ns, end_ns FROM observed UNION ALL SELECT node, start_ns, end_ns FROM hourly_observed"
+        )
+        return [(str(node), int(begin), int(end)) for node, begin, end in found]
 
     def check_unmoved(self) -> None:
         """Raises Vanished if a day was dropped or kept aside since the view was made: then part of the answer may be
@@ -406,10 +433,15 @@ class View:
 
 def _together(found: Spans, rows: Iterable[tuple[int, ...]], *, cut: bool) -> Spans:
     """``found`` and more rows of CUT_SPAN. Raises UsageError if there are more than ``MAX_SPANS``."""
-    found = merged((found, np.fromiter(rows, CUT_SPAN) if cut else uncut(rows)))
-    if len(found) > MAX_SPANS:
-        raise UsageError(f"more than {MAX_SPANS} spans are in this window", do="ask for a shorter window")
-    return found
+    rows = iter(rows)
+    while True:
+        part = itertools.islice(rows, _SPANS_TOGETHER)
+        more = np.fromiter(part, CUT_SPAN) if cut else uncut(part)
+        found = merged((found, more))
+        if len(found) > MAX_SPANS:
+            raise UsageError(f"more than {MAX_SPANS} spans are in this window", do="ask for a shorter window")
+        if len(more) < _SPANS_TOGETHER:
+            return found
 
 
 def _column(text: str) -> list[Any]:

@@ -16,16 +16,17 @@ from fathom.store.interface import SECONDS_PER_HOUR, Window
 from fathom.store.sqlite import files, foreign
 from fathom.store.sqlite.engine import Clock, SqliteStore
 from fathom.store.sqlite.reader import View
+from fathom.store.tallies import Tally
 
 T = TypeVar("T")
 
 
 class RecordingStore(SqliteStore):
-    """A store in one file that others made; see ``fathom.store.interface.Store``."""
+    """A store in one file that others made; see ``fathom.store.interface.Store``. ``version`` is that of its schema."""
 
     def __init__(self, path: Path, *, clock: Clock) -> None:
         super().__init__(files.Recording(path), clock=clock, most_edges=0, synchronous="NORMAL")
-        self.path = path
+        self.path, self.version = path, 0
         self._copies: tempfile.TemporaryDirectory[str] | None = None
         self._signature: tuple[int, ...] = ()
 
@@ -34,7 +35,7 @@ class RecordingStore(SqliteStore):
 
         Raises StoreError if there is no such file, StoreDamaged if it is no recording or was changed, StoreNewer.
         """
-        version = foreign.check_file(self.path)
+        self.version = version = foreign.check_file(self.path)
         self._signature = _signature(self.path)
         try:
             with contextlib.closing(files.connect(self.path, "recording")) as connection:
@@ -49,9 +50,12 @@ class RecordingStore(SqliteStore):
         """The window of which it was taken, where it says so; see ``Store.extent``."""
         told = self.told()
         try:
-            return Window(int(told["since"]), int(told["until"]))
+            window = Window(int(told["since"]), int(told["until"]))
         except (KeyError, ValueError):
             return super().extent()
+        if not 0 <= window.since_s <= window.until_s < foreign.LATEST_S:
+            raise foreign.damaged(self.path, "it says that it is of a time that is none")
+        return window
 
     def interval_s(self, window: Window) -> int:
         """The interval of what it was taken from, where it says so; see ``Store.interval_s``."""
@@ -61,6 +65,31 @@ class RecordingStore(SqliteStore):
     def told(self) -> dict[str, str]:
         """What the recording says about itself."""
         return self._asking(View.identity)
+
+    def tally(self) -> Tally:
+        """How much it holds."""
+        return self._asking(View.tally)
+
+    @property
+    def file(self) -> Path:
+        """The file that is read: a copy, where it is of an earlier version."""
+        return self._layout.meta
+
+    def hours(self) -> list[int]:
+        """The hours (epoch seconds // 3600) of which something is held."""
+        return self._asking(View.hours)
+
+    def summed_hours(self) -> list[int]:
+        """The hours (epoch seconds // 3600) of which sums are held."""
+        return self._asking(View.summed_hours)
+
+    def observed(self) -> list[tuple[str, int, int]]:
+        """The stretches in which nodes were observed: (node, begin, end) in ns."""
+        return self._asking(View.observed)
+
+    def clusters(self) -> list[str]:
+        """The names of the clusters of which it holds something, in order."""
+        return self._asking(View.clusters)
 
     def _brought_here(self) -> Path:
         self._copies = tempfile.TemporaryDirectory(prefix="fathom-recording-")

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,9 +57,12 @@ def shop_store(example: Path, place: Path) -> Store:
 
 
 @contextlib.contextmanager
-def serving(store: Store) -> Iterator[str]:
-    """The URL of a server over ``store`` that takes the key ``key``, and whose clock stands at the store's end."""
-    settings, keys = ServerSettings(), Keys([StoredKey("admin", "admin", sha256(b"key").hexdigest())])
+def serving(store: Store, data: Path | None = None, **more: Any) -> Iterator[str]:
+    """The URL of a server over ``store`` that takes the key ``key``, and whose clock stands at the store's end.
+
+    ``data`` is its data directory, ``more`` are settings."""
+    settings = ServerSettings(**({"data_dir": str(data)} if data else {}), **more)
+    keys = Keys([StoredKey("admin", "admin", sha256(b"key").hexdigest())])
     app = create_app(store, MemoryHub(), settings, keys, now_ns=lambda: END * NS)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = RestServer(app, settings)

@@ -51,7 +51,11 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     lines = [f"{{ {command}\n}} > {outputs}/{number} 2>&1 < /dev/null" for number, (command, _) in enumerate(steps())]
     environment = {"PATH": f"{tools}:/usr/bin:/bin", "HOME": str(place), "LANG": "C.UTF-8"}
     environment |= {"PYTHONPATH": ":".join(sys.path), "FATHOM_TOKEN": "key"}
-    with contextlib.closing(shop_store(ROOT / "docs/examples/policy", place / "store")) as store, serving(store) as url:
+    (place / "data").mkdir()
+    with (
+        contextlib.closing(shop_store(ROOT / "docs/examples/policy", place / "store")) as store,
+        serving(store, place / "data") as url,
+    ):
         environment["FATHOM_SERVER"] = url
         subprocess.run(["bash", "-c", "\n".join(lines)], cwd=place / "work", env=environment, check=True, timeout=300)
     return [(outputs / str(number)).read_text() for number in range(len(lines))]
@@ -80,11 +84,22 @@ def test_the_workflow_runs_what_was_shown() -> None:
     (text,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     workflow = yaml.safe_load(text)
     runs = [step["run"] for step in workflow["jobs"]["prove"]["steps"] if "run" in step]
-    assert "./prove.sh ../base/policies policies" in runs
+    assert "./prove.sh ../base/policies policies week.fathom" in runs
+    shown = [command for command, _ in steps()]
+    assert any(command.startswith("./prove.sh policies policies week.fathom") for command in shown)
+    assert "fathom record export week.fathom --since 7d" in runs
+    assert "fathom record export week.fathom --since 1h" in shown
     written = (ROOT / "docs/examples/policy/prove.sh").read_text()
     for name in ("comment.md", "replay.sarif"):
         assert name in text
         assert f"> {name}" in written
+
+
+def test_the_page_has_every_command_of_record() -> None:
+    from fathom.cli.record import LINES
+
+    for name in LINES:
+        assert f"fathom record {name}" in PAGE.read_text()
 
 
 def test_links_of_the_page_lead_somewhere() -> None:
