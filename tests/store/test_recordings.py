@@ -56,6 +56,15 @@ def seen(store, window=WEEK.window):
     return flows, found.flows.rows["edge"].tolist(), rest, store.syscalls(window)
 
 
+def test_a_node_that_began_anew_and_had_nothing_to_tell_is_told_as_in_its_store(filled, world, tmp_path):
+    filled.write(world.batch(boot="later", wall_s=DAY + 86_399))
+    filled.record(WEEK, tmp_path / "r", Making())
+    recording = open_recording(tmp_path / "r")
+    rows = [[(row.boot, row.last_seen) for row in source.nodes()] for source in (filled, recording)]
+    assert rows[0] == rows[1] == [("later", DAY + 86_399)]
+    recording.close()
+
+
 @pytest.mark.parametrize("detail", ["hour", "interval"])
 def test_a_recording_is_the_same_material_as_its_store(filled, tmp_path, detail):
     path = tmp_path / "week.fathom"

@@ -18,7 +18,7 @@ from fathom import __version__
 from fathom.store import queries
 from fathom.store.columns import MERGED_ROW, SUMMED_LIST, names
 from fathom.store.filters import conditions
-from fathom.store.interface import SECONDS_PER_HOUR, EdgeQuery
+from fathom.store.interface import SECONDS_PER_HOUR, EdgeQuery, NodeRow
 from fathom.store.making import Making
 from fathom.store.planning import Plan, hours_of
 from fathom.store.spans import Cuts, hours_within
@@ -106,6 +106,7 @@ def made(layout: Layout, view: View, how: How, path: Path, making: Making, now_s
 def record(layout: Layout, view: View, how: How, new: NewRecording, progress: Progress) -> None:
     """Copy what ``how`` says from the files of ``layout``, which ``view`` looks at, into ``new``."""
     copy = _Copy(layout, how, new)
+    nodes = view.nodes()
     hours_cut = set() if how.cuts is None else hours_within(how.cuts[:, 1].tolist())
     plan = view.plan_of(how.query.window, exact_times=how.cuts is None, exact=hours_cut)
     kept = view.plan_of(how.query.window, exact_times=True)
@@ -118,7 +119,7 @@ def record(layout: Layout, view: View, how: How, new: NewRecording, progress: Pr
                 copy.losses(name, kept.facts.get(day, ()))
             progress(0.8 * (done + 1) / len(days))
         copy.rolled(plan, kept)
-        copy.meta()
+        copy.meta(nodes)
     progress(1.0)
 
 
@@ -222,14 +223,17 @@ class _Copy:
             connection.executemany("INSERT OR IGNORE INTO main.rolled VALUES(?, 1, 0)", [(hour,) for hour in used])
             connection.execute("INSERT OR IGNORE INTO main.rolled SELECT DISTINCT hour, 1, 0 FROM main.hourly")
 
-    def meta(self) -> None:
-        """Keep who the edges are, the nodes, the inventory and the system calls."""
+    def meta(self, nodes: list[NodeRow]) -> None:
+        """Keep who the edges are, the nodes (with what the files of days know of them), the inventory and the system
+        calls."""
         with self._new.writing() as connection:
             connection.execute("CREATE TEMP TABLE used(edge INTEGER PRIMARY KEY)")
             for table in ("facts", "hourly"):
                 connection.execute(f"INSERT OR IGNORE INTO temp.used SELECT DISTINCT edge FROM main.{table}")
             for text in _META:
                 connection.execute(text, self._bounds)
+            reported = [(row.boot, row.last_seen, row.node) for row in nodes]
+            connection.executemany("UPDATE main.nodes SET boot = ?, last_seen = ? WHERE node = ?", reported)
 
 
 _COLUMNS = {
