@@ -37,11 +37,11 @@ def open_door(given: Mapping[str, Any]) -> Local | Remote:
         from fathom.cli.policy.remote import About, Remote
 
         about = {name: given[name] for name in About.__annotations__ if given[name] is not None}
-        return Remote(given["server"], given["token_file"], cast(About, about), reading)
+        return Remote(given["server"], given["token_file"], cast(About, about), reading, files.access)
     _exclusive(_SERVER, "a server, and files were named")
     if not files.recording:
         _exclusive(_RECORDED, "a server or a recording, and other files were named")
-    return Local(read_material(files), reading)
+    return Local(read_material(files), reading, files.access)
 
 
 def _one_input() -> None:
