@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -37,6 +38,8 @@ from fathom.policy.yamltext import block
 PREFIX = "fathom.dev/"
 #: Fewer flows than this behind a policy, or less time or coverage, and it says that its data are thin.
 THIN_FLOWS, THIN_SECONDS, THIN_COVERAGE = 10, 24 * 3600, 0.9
+_NO_EDGE = frozenset((0,))
+_NEVER = int(np.iinfo(np.int64).max)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Choices:
     limits: Limits = field(default_factory=Limits)
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class Evidence(msgspec.Struct, frozen=True, gc=False):
     """What is behind one rule: ``policy`` (``ns/name``), ``direction`` and ``rule``, its place in the document's list.
 
     ``flows`` are their numbers, ``edges`` the store's ids of them where there are any. ``beyond``: how many (pair of
@@ -175,8 +178,16 @@ class _Maker:
     def __init__(self, flows: Flows, resolved: Resolved, subjects: Subjects, choices: Choices, window: Window) -> None:
         self.flows, self.resolved, self.subjects = flows, resolved, subjects
         self.choices, self.window = choices, window
+        rows = flows.rows
+        timed = rows["last"] > 0
+        self._count = rows["count"].tolist()
+        self._edge = rows["edge"].tolist() if rows["edge"].any() else []
+        self._first = np.where(timed, rows["first"], _NEVER).tolist()
+        self._last = np.where(timed, rows["last"], 0).tolist()
         self._taking_part: dict[tuple[Direction, tuple[int, ...]], NDArray[np.bool_]] = {}
         shape = Shape(choices.form, choices.spread, choices.merge_ports, choices.widen)
+        written = cilium_documents if choices.form == "cilium" else networkpolicy_documents
+        self.writer = written.Writer(subjects)
         self.granter = Granter(resolved, subjects, shape)
 
     def policies(
@@ -202,7 +213,7 @@ class _Maker:
                 },
             )
 
-    def _shown(self, behind: NDArray[np.int64], records: set[int] | None, direction: Direction) -> NDArray[np.int64]:
+    def _shown(self, behind: list[int], records: set[int] | None, direction: Direction) -> list[int]:
         """Those of the flows ``behind`` in which one of the pods ``records`` took part; none asked for: all."""
         if not records:
             return behind
@@ -212,7 +223,7 @@ class _Maker:
             rows, end = self.resolved.rows, "src" if direction == "egress" else "dst"
             mine = self._taking_part[key] = np.zeros(self.resolved.count, bool)
             mine[rows["flow"][(rows[end + "_kind"] == POD) & np.isin(rows[end + "_pod"], key[1])]] = True
-        return behind[mine[behind]]
+        return [flow for flow in behind if mine[flow]]
 
     def _key(self, number: int) -> tuple[str, str]:
         subject = self.subjects.all[number]
@@ -227,29 +238,28 @@ class _Maker:
         for direction in sorted(grants, reverse=True):
             seen = history.observations[direction]
             for place, grant in enumerate(grants[direction]):
-                behind = self._shown(seen.evidence(list(grant.observations)), records, direction)
+                behind = self._shown(seen.evidence(grant.observations), records, direction)
                 evidence.append(self._evidence(subject, direction, place, grant, behind))
-        writer = cilium_documents if self.choices.form == "cilium" else networkpolicy_documents
-        document = writer.write(subject, grants, self.subjects, {})
+        document = self.writer.write(subject, grants, {})
         document["metadata"]["annotations"] = self._annotations(subject, document["spec"], evidence)
         return document, evidence
 
     def _evidence(
-        self, subject: Subject, direction: Direction, place: int, grant: Grant, behind: NDArray[np.int64]
+        self, subject: Subject, direction: Direction, place: int, grant: Grant, behind: list[int]
     ) -> Evidence:
-        rows = self.flows.rows[behind]
-        timed = rows[rows["last"] > 0]
+        counts, firsts, lasts = self._count, self._first, self._last
+        first = min([firsts[flow] for flow in behind], default=_NEVER)
         return Evidence(
             f"{subject.namespace}/{subject.name}",
             direction,
             place,
             self._peer_text(grant.peer),
-            tuple(port_text(span) for span in grant.ports),
-            tuple(behind.tolist()),
-            tuple(sorted({edge for edge in rows["edge"].tolist() if edge})),
-            int(rows["count"].sum()),
-            int(timed["first"].min()) if len(timed) else 0,
-            int(timed["last"].max()) if len(timed) else 0,
+            _port_texts(grant.ports),
+            tuple(behind),
+            tuple(sorted({self._edge[flow] for flow in behind} - _NO_EDGE)) if self._edge else (),
+            sum([counts[flow] for flow in behind]),
+            0 if first == _NEVER else first,
+            max([lasts[flow] for flow in behind], default=0),
             grant.beyond,
             "dns" if grant.companion else "",
         )
@@ -295,6 +305,11 @@ def port_text(span: Span) -> str:
     """``TCP/80`` or ``TCP/8000-8010``."""
     protocol, first, last = span
     return f"{protocol_word(protocol)}/{first}" + (f"-{last}" if last > first else "")
+
+
+@lru_cache(maxsize=1 << 12)
+def _port_texts(ports: tuple[Span, ...]) -> tuple[str, ...]:
+    return tuple(port_text(span) for span in ports)
 
 
 def digest(spec: object) -> str:

@@ -6,6 +6,7 @@ through, of which an end is not known, or that would make a server of a client i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,7 @@ class Observations:
 
     ``flows`` are the flows behind observation n at ``start[n]`` to ``start[n + 1]``, ascending; ``count`` their
     connections; ``pairs`` in how many pairs of pods they were (with peers that are no pods: of the subject's pods).
+    Lists, since they are read one by one, hundreds of thousands of times.
     """
 
     subject: list[int]
@@ -87,13 +89,15 @@ class Observations:
     name: list[int]
     count: list[int]
     pairs: list[int]
-    flows: NDArray[np.int64]
-    start: NDArray[np.int64]
+    flows: list[int]
+    start: list[int]
 
-    def evidence(self, numbers: list[int]) -> NDArray[np.int64]:
+    def evidence(self, numbers: Sequence[int]) -> list[int]:
         """The flows behind some observations, ascending, each once."""
-        parts = [self.flows[self.start[n] : self.start[n + 1]] for n in numbers]
-        return np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+        flows, start = self.flows, self.start
+        if len(numbers) == 1:
+            return flows[start[numbers[0]] : start[numbers[0] + 1]]
+        return sorted({flow for n in numbers for flow in flows[start[n] : start[n + 1]]})
 
 
 @dataclass(frozen=True)
@@ -274,8 +278,8 @@ def _observe(flows: Flows, rows: _Rows, reasons: NDArray[np.uint8], direction: D
         columns[3],
         count.tolist(),
         np.bincount(pods[:, 0], minlength=len(unique)).tolist(),
-        np.ascontiguousarray(pairs[:, 1]),
-        start,
+        pairs[:, 1].tolist(),
+        start.tolist(),
     )
 
 
@@ -287,5 +291,5 @@ def _seldom(flows: Flows, rows: _Rows, reasons: NDArray[np.uint8], minimum: int)
     for direction in DIRECTIONS:
         seen = _observe(flows, rows, reasons, direction)
         few = np.repeat(np.array(seen.count, np.int64) < minimum, np.diff(seen.start))
-        found[seen.flows[few]] = True
+        found[np.array(seen.flows, np.int64)[few]] = True
     return found
