@@ -23,7 +23,7 @@ from fathom.errors import UsageError
 from fathom.policy import cilium_documents, networkpolicy_documents
 from fathom.policy.flows import Flows, protocol_word
 from fathom.policy.grants import Form, Grant, Granter, Peer, Shape, Span
-from fathom.policy.history import REASONS, USED, History, Limits
+from fathom.policy.history import NEVER, REASONS, USED, History, Limits, Observations
 from fathom.policy.history import read as read_history
 from fathom.policy.index import POD
 from fathom.policy.inventory import Inventory
@@ -38,8 +38,8 @@ from fathom.policy.yamltext import block
 PREFIX = "fathom.dev/"
 #: Fewer flows than this behind a policy, or less time or coverage, and it says that its data are thin.
 THIN_FLOWS, THIN_SECONDS, THIN_COVERAGE = 10, 24 * 3600, 0.9
-_NO_EDGE = frozenset((0,))
-_NEVER = int(np.iinfo(np.int64).max)
+#: The first fields of Evidence.
+_About = tuple[str, Direction, int, str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -178,12 +178,6 @@ class _Maker:
     def __init__(self, flows: Flows, resolved: Resolved, subjects: Subjects, choices: Choices, window: Window) -> None:
         self.flows, self.resolved, self.subjects = flows, resolved, subjects
         self.choices, self.window = choices, window
-        rows = flows.rows
-        timed = rows["last"] > 0
-        self._count = rows["count"].tolist()
-        self._edge = rows["edge"].tolist() if rows["edge"].any() else []
-        self._first = np.where(timed, rows["first"], _NEVER).tolist()
-        self._last = np.where(timed, rows["last"], 0).tolist()
         self._taking_part: dict[tuple[Direction, tuple[int, ...]], NDArray[np.bool_]] = {}
         shape = Shape(choices.form, choices.spread, choices.merge_ports, choices.widen)
         written = cilium_documents if choices.form == "cilium" else networkpolicy_documents
@@ -237,29 +231,46 @@ class _Maker:
         evidence: list[Evidence] = []
         for direction in sorted(grants, reverse=True):
             seen = history.observations[direction]
+            policy = f"{subject.namespace}/{subject.name}"
             for place, grant in enumerate(grants[direction]):
-                behind = self._shown(seen.evidence(grant.observations), records, direction)
-                evidence.append(self._evidence(subject, direction, place, grant, behind))
+                about = (policy, direction, place, self._peer_text(grant.peer), _port_texts(grant.ports))
+                behind = seen.evidence(grant.observations)
+                if records:
+                    evidence.append(self._evidence_of(about, grant, self._shown(behind, records, direction)))
+                else:
+                    evidence.append(self._evidence(about, grant, seen, behind))
         document = self.writer.write(subject, grants, {})
         document["metadata"]["annotations"] = self._annotations(subject, document["spec"], evidence)
         return document, evidence
 
-    def _evidence(
-        self, subject: Subject, direction: Direction, place: int, grant: Grant, behind: list[int]
-    ) -> Evidence:
-        counts, firsts, lasts = self._count, self._first, self._last
-        first = min([firsts[flow] for flow in behind], default=_NEVER)
+    def _evidence(self, about: _About, grant: Grant, seen: Observations, behind: list[int]) -> Evidence:
+        """The evidence of a grant with all flows ``behind`` it."""
+        numbers, start = grant.observations, seen.start
+        if sum([start[n + 1] - start[n] for n in numbers]) > len(behind):  # flows that are behind two observations
+            return self._evidence_of(about, grant, behind)
+        first = min([seen.first[n] for n in numbers])
         return Evidence(
-            f"{subject.namespace}/{subject.name}",
-            direction,
-            place,
-            self._peer_text(grant.peer),
-            _port_texts(grant.ports),
+            *about,
             tuple(behind),
-            tuple(sorted({self._edge[flow] for flow in behind} - _NO_EDGE)) if self._edge else (),
-            sum([counts[flow] for flow in behind]),
-            0 if first == _NEVER else first,
-            max([lasts[flow] for flow in behind], default=0),
+            seen.edges_behind(numbers),
+            sum([seen.count[n] for n in numbers]),
+            0 if first == NEVER else first,
+            max([seen.last[n] for n in numbers]),
+            grant.beyond,
+            "dns" if grant.companion else "",
+        )
+
+    def _evidence_of(self, about: _About, grant: Grant, behind: list[int]) -> Evidence:
+        """The same with some of these flows, or with flows that are behind several observations."""
+        rows = self.flows.rows[behind]
+        timed = rows[rows["last"] > 0]
+        return Evidence(
+            *about,
+            tuple(behind),
+            tuple(sorted({edge for edge in rows["edge"].tolist() if edge})),
+            int(rows["count"].sum()),
+            int(timed["first"].min()) if len(timed) else 0,
+            int(timed["last"].max()) if len(timed) else 0,
             grant.beyond,
             "dns" if grant.companion else "",
         )
