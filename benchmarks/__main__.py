@@ -20,7 +20,12 @@ MODULES = (
     "metrics_render",
     "store_ingest",
     "start_up",
+    "policy_evaluate",
+    "policy_replay",
+    "policy_generate",
+    "policy_difference",
     "policy_pipeline",
+    "policy_audit",
 )
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = """# Benchmarks

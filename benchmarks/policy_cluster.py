@@ -95,3 +95,25 @@ def flows(count: int, inventory_: Inventory, seed: int = 2, *, by_workload: bool
     rows["count"] = 1
     rows["first"], rows["last"] = 1_700_000_000, 1_700_600_000
     return Flows(rows, strings)
+
+
+def steady_flows(count: int, inventory_: Inventory, peers: int = 30, seed: int = 4) -> Flows:
+    """``count`` flows as clusters have them: each workload speaks to ``peers`` others, the same all the time, to each
+    over one port or two; a pod of each end at random. As edges of the store, numbered."""
+    rng = np.random.default_rng(seed)
+    pods = inventory_.records.pods
+    names = [f"{p.namespace}/{p.name}" for p in pods]
+    workloads = len({p.workload for p in pods})
+    replicas = len(pods) // workloads
+    partners = rng.integers(0, workloads, (workloads, peers))
+    ports = rng.choice([80, 443, 8080, 9050, 5432], (workloads, 2))
+    src = rng.integers(0, workloads, count)
+    dst = partners[src, rng.integers(0, peers, count)]
+    rows = np.zeros(count, FLOW)
+    rows["src"] = src * replicas + rng.integers(0, replicas, count) + 1
+    rows["dst"] = dst * replicas + rng.integers(0, replicas, count) + 1
+    rows["port"] = ports[dst, (rng.random(count) < 0.2).astype(int)]
+    rows["protocol"], rows["oriented"], rows["count"] = 6, True, 1
+    rows["edge"] = np.arange(1, count + 1)
+    rows["first"], rows["last"] = 1_700_000_000, 1_700_600_000
+    return Flows(rows, ["", *names])

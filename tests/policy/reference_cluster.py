@@ -432,7 +432,10 @@ class Cluster:
             found.append(Thing("outside", ips=ips, names=self.vip_names(), sides="egress"))
         elif outer:
             found += [Thing(**{**t.__dict__, "sides": "egress"}) for t in self.at_ip(text, (0, FOREVER - 1), None)]
-        if (service.doc["metadata"].get("namespace"), service.doc["metadata"]["name"]) == ("default", "kubernetes"):
+        if (service.doc["metadata"].get("namespace") or "default", service.doc["metadata"]["name"]) == (
+            "default",
+            "kubernetes",
+        ):
             self.met(28)
         return found
 

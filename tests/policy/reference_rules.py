@@ -86,7 +86,7 @@ class Rules(Cluster):
                 self.np_shape(spec)
             return found
         if kind == "CiliumNetworkPolicy":
-            if pod.namespace != doc["metadata"].get("namespace", "default"):
+            if pod.namespace != (doc["metadata"].get("namespace") or "default"):
                 return False
             return self.cilium_selector(own_namespace(spec["endpointSelector"]), pod, None)
         if kind == "CiliumClusterwideNetworkPolicy":
@@ -439,7 +439,7 @@ class Rules(Cluster):
     def cilium_peer(self, kind: str, item: Any, doc: Doc, context: Context) -> bool | None:
         who = context.peer
         if kind == "Endpoints":
-            space = doc["metadata"].get("namespace", "default") if doc["kind"] == "CiliumNetworkPolicy" else None
+            space = doc["metadata"].get("namespace") or "default" if doc["kind"] == "CiliumNetworkPolicy" else None
             return self.cilium_selector(item, who, space)
         if kind == "Entities":
             return self.entity(item, context)
@@ -461,7 +461,7 @@ class Rules(Cluster):
             plain_ip(ip)
             for i in self.of_kind.get("EndpointSlice", [])
             if i.doc["metadata"].get("labels", {}).get("kubernetes.io/service-name") == "kubernetes"
-            and i.doc["metadata"].get("namespace") == "default"
+            and (i.doc["metadata"].get("namespace") or "default") == "default"
             for e in i.doc.get("endpoints") or []
             for ip in e.get("addresses") or []
         }

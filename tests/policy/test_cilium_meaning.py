@@ -51,6 +51,19 @@ def test_default_deny_can_be_switched() -> None:
     assert world().see([on], "a/web > b/web TCP/80") == "denied-egress"
 
 
+@pytest.mark.parametrize("namespace_of", [{"namespace": ""}, {}])
+@pytest.mark.parametrize("kind", ["NetworkPolicy", CNP])
+def test_no_namespace_and_an_empty_one_are_the_default_one(kind: str, namespace_of: Doc) -> None:
+    here = World(namespace("default"), pod("default/web", "10.0.0.1"), pod("a/web", "10.0.0.2"))
+    selector = "podSelector" if kind == "NetworkPolicy" else "endpointSelector"
+    document = policy("default/c", f"{{{selector}: {{}}, ingress: [{{fromEndpoints: []}}]}}", kind)
+    if kind == "NetworkPolicy":
+        document["spec"]["ingress"] = []
+    document["metadata"] = {"name": "c", **namespace_of}
+    assert here.see([document], "8.8.8.8 > default/web TCP/80") == "denied-ingress"
+    assert here.see([document], "8.8.8.8 > a/web TCP/80") == "allowed"
+
+
 def test_an_empty_list_of_peers_selects_nothing_and_ports_alone_select_all() -> None:
     assert world().see(ingress("[{fromEndpoints: []}]"), "a/db > a/web TCP/80") == "denied-ingress"
     ports = ingress("[{toPorts: [{ports: [{port: '80', protocol: TCP}]}]}]")

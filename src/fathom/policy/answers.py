@@ -29,7 +29,8 @@ class Basis(msgspec.Struct, frozen=True):
     ``flows`` recorded in [since, until); ``pods`` of the inventory. ``coverage``: the share (0 to 1) of node time that
     was observed, None where it is not known; ``lost``: how much was counted as lost meanwhile. ``not_understood``:
     parts of the policies that are not evaluated (at most 100; ``problems`` counts all): verdicts that they could
-    change are ``unknown``.
+    change are ``unknown``. ``as_of``: the inventory is (or was completed by) the state of a live cluster at that time,
+    not its history; 0 where it is not.
     """
 
     since: int
@@ -40,6 +41,7 @@ class Basis(msgspec.Struct, frozen=True):
     lost: int
     not_understood: tuple[Problem, ...]
     problems: int
+    as_of: int = 0
 
 
 class Replayed(msgspec.Struct, frozen=True):

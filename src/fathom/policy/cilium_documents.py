@@ -19,20 +19,26 @@ _NAMESPACE = "k8s:io.kubernetes.pod.namespace"
 _MOST = 40  # ports of one element of toPorts
 
 
-def write(
-    subject: Subject, grants: Mapping[Direction, Sequence[Grant]], subjects: Subjects, annotations: Mapping[str, str]
-) -> dict[str, Any]:
-    """The policy of one subject. It isolates every direction of ``grants``, also one without grants."""
-    spec: dict[str, Any] = {"endpointSelector": _selector(subject, "")}
-    spec["enableDefaultDeny"] = {direction: direction in grants for direction in ("egress", "ingress")}
-    named = any(grant.peer.kind == "name" for grant in grants.get("egress", ()))
-    for direction in sorted(grants, reverse=True):
-        side = "from" if direction == "ingress" else "to"
-        spec[direction] = [
-            _rule(grant, side, subjects, learns=named and direction == "egress") for grant in grants[direction]
-        ] or [{}]
-    metadata = {"name": subject.name, "namespace": subject.namespace, "annotations": dict(annotations)}
-    return {"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy", "metadata": metadata, "spec": spec}
+class Writer:
+    """Writes the policies of ``subjects``."""
+
+    def __init__(self, subjects: Subjects) -> None:
+        self._subjects = subjects
+
+    def write(
+        self, subject: Subject, grants: Mapping[Direction, Sequence[Grant]], annotations: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """The policy of one subject. It isolates every direction of ``grants``, also one without grants."""
+        spec: dict[str, Any] = {"endpointSelector": _selector(subject, "")}
+        spec["enableDefaultDeny"] = {direction: direction in grants for direction in ("egress", "ingress")}
+        named = any(grant.peer.kind == "name" for grant in grants.get("egress", ()))
+        for direction in sorted(grants, reverse=True):
+            side = "from" if direction == "ingress" else "to"
+            learns = named and direction == "egress"
+            rules = [_rule(grant, side, self._subjects, learns=learns) for grant in grants[direction]]
+            spec[direction] = rules or [{}]
+        metadata = {"name": subject.name, "namespace": subject.namespace, "annotations": dict(annotations)}
+        return {"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy", "metadata": metadata, "spec": spec}
 
 
 def _selector(subject: Subject, namespace: str) -> dict[str, Any]:

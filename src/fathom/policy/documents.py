@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NoReturn
 
 import yaml
@@ -22,11 +23,17 @@ from fathom.policy.scalars import plain
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of what is read; beyond them a text or document is refused with its reason."""
+    """Bounds of what is read; beyond them a text or document is refused with its reason.
+
+    Characters of a text and of one document in YAML; values and field names of a document in YAML, aliases followed;
+    objects and lists of a document in JSON (opening brackets, also those in its strings); depth; documents of one text,
+    elements of Lists too.
+    """
 
     text_bytes: int = 64 << 20
     document_bytes: int = 8 << 20
     values: int = 2_000_000
+    containers: int = 4_000_000
     depth: int = 64
     documents: int = 200_000
 
@@ -59,15 +66,15 @@ def read(text: str, file: str = "-", limits: Limits = LIMITS) -> tuple[list[Docu
         return documents, [Problem(Place(file), reason)]
     for index, (_, part) in enumerate(parts(text)):
         place = Place(file, index)
-        if index >= limits.documents:
-            problems.append(Problem(place, f"more than {limits.documents} documents in one text"))
-            break
         try:
             data = _decode(part, place, limits)
             if data is not None:
-                documents.extend(_unlist(data, place))
+                documents.extend(islice(_unlist(data, place), limits.documents + 1 - len(documents)))
         except Refused as refused:
             problems.append(refused.problem)
+        if len(documents) > limits.documents or index >= limits.documents:
+            problems.append(Problem(place, f"more than {limits.documents} documents in one text; split the file"))
+            return documents[: limits.documents], problems
     return documents, problems
 
 
@@ -114,6 +121,8 @@ def _decode_json(part: str, place: Place, limits: Limits) -> Any:
     def refuse(word: str) -> NoReturn:
         raise Refused(place, f"{word} is not JSON")
 
+    if part.count("[") + part.count("{") > limits.containers:
+        raise Refused(place, f"more than {limits.containers} objects and lists; split the file")
     try:
         data = json.loads(part, object_pairs_hook=unique, parse_constant=refuse)
     except RecursionError:
@@ -142,8 +151,8 @@ def _depth_over(data: Any, depth: int) -> bool:
 
 def _decode_yaml(part: str, place: Place, limits: Limits) -> Any:
     try:
-        if _may_be_deep(part, limits.depth):
-            _check_depth(part, place, limits)
+        if _may_be_deep(part, limits.depth) or _may_be_many(part, limits.values):
+            _check_events(part, place, limits)
         loader = Loader(part)
         try:
             node = loader.get_single_node()
@@ -171,9 +180,19 @@ def _may_be_deep(part: str, depth: int) -> bool:
     return indent > depth or brackets > depth
 
 
-def _check_depth(part: str, place: Place, limits: Limits) -> None:
-    depth = 0
+def _may_be_many(part: str, values: int) -> bool:
+    """A cheap upper bound: each value or field name comes after one of these signs, two after one in ``{a, b}``."""
+    return 2 * sum(part.count(sign) for sign in ",:?[{-\n") + 2 > values
+
+
+def _check_events(part: str, place: Place, limits: Limits) -> None:
+    """Depth and number of values, before any of them takes memory."""
+    depth = count = 0
     for event in yaml.parse(part, Loader=Loader):
+        if isinstance(event, yaml.NodeEvent):
+            count += 1
+            if count > limits.values:
+                raise Refused(place, f"more than {limits.values} values; split it, or give it as JSON")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > limits.depth:
@@ -228,6 +247,7 @@ class _Builder:
 
     def _key(self, node: Any) -> str:
         """A field's name. What is no text unquoted becomes text, as kubectl makes it."""
+        self.left -= 1
         found = self._scalar(node)
         if isinstance(found, bool):
             return str(found).lower()

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fathom.policy.columns import distinct
 from fathom.policy.compile import Compiled
 from fathom.policy.decide import Decision, Hit, SideDecision, decide, hits
 from fathom.policy.endpoints import EGRESS, INGRESS
@@ -181,9 +182,7 @@ def _traffic(
     """Rule → the ``most`` groups of its flows with the most connections; ``rule`` and ``which`` (flow) are pairs."""
     rows = flows.rows[which]
     ports = rows["protocol"].astype(np.int64) << 16 | rows["port"]
-    keys = np.stack([rule, labels.src[which], labels.dst[which], ports], axis=1)
-    unique, inverse = np.unique(keys, axis=0, return_inverse=True)
-    inverse = inverse.reshape(-1)
+    unique, inverse = distinct([rule, labels.src[which], labels.dst[which], ports])
     number, connections = np.bincount(inverse, minlength=len(unique)), np.zeros(len(unique), np.int64)
     np.add.at(connections, inverse, rows["count"])
     first, last = np.full(len(unique), 1 << 62, np.int64), np.zeros(len(unique), np.int64)

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from fathom.errors import UsageError
 from fathom.policy import cilium_documents, networkpolicy_documents
 from fathom.policy.flows import Flows, protocol_word
 from fathom.policy.grants import Form, Grant, Granter, Peer, Shape, Span
-from fathom.policy.history import REASONS, USED, History, Limits
+from fathom.policy.history import NEVER, REASONS, USED, History, Limits, Observations
 from fathom.policy.history import read as read_history
 from fathom.policy.index import POD
 from fathom.policy.inventory import Inventory
@@ -37,6 +38,8 @@ from fathom.policy.yamltext import block
 PREFIX = "fathom.dev/"
 #: Fewer flows than this behind a policy, or less time or coverage, and it says that its data are thin.
 THIN_FLOWS, THIN_SECONDS, THIN_COVERAGE = 10, 24 * 3600, 0.9
+#: The first fields of Evidence.
+_About = tuple[str, Direction, int, str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Choices:
     limits: Limits = field(default_factory=Limits)
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class Evidence(msgspec.Struct, frozen=True, gc=False):
     """What is behind one rule: ``policy`` (``ns/name``), ``direction`` and ``rule``, its place in the document's list.
 
     ``flows`` are their numbers, ``edges`` the store's ids of them where there are any. ``beyond``: how many (pair of
@@ -177,6 +180,8 @@ class _Maker:
         self.choices, self.window = choices, window
         self._taking_part: dict[tuple[Direction, tuple[int, ...]], NDArray[np.bool_]] = {}
         shape = Shape(choices.form, choices.spread, choices.merge_ports, choices.widen)
+        written = cilium_documents if choices.form == "cilium" else networkpolicy_documents
+        self.writer = written.Writer(subjects)
         self.granter = Granter(resolved, subjects, shape)
 
     def policies(
@@ -202,7 +207,7 @@ class _Maker:
                 },
             )
 
-    def _shown(self, behind: NDArray[np.int64], records: set[int] | None, direction: Direction) -> NDArray[np.int64]:
+    def _shown(self, behind: list[int], records: set[int] | None, direction: Direction) -> list[int]:
         """Those of the flows ``behind`` in which one of the pods ``records`` took part; none asked for: all."""
         if not records:
             return behind
@@ -212,7 +217,7 @@ class _Maker:
             rows, end = self.resolved.rows, "src" if direction == "egress" else "dst"
             mine = self._taking_part[key] = np.zeros(self.resolved.count, bool)
             mine[rows["flow"][(rows[end + "_kind"] == POD) & np.isin(rows[end + "_pod"], key[1])]] = True
-        return behind[mine[behind]]
+        return [flow for flow in behind if mine[flow]]
 
     def _key(self, number: int) -> tuple[str, str]:
         subject = self.subjects.all[number]
@@ -226,26 +231,42 @@ class _Maker:
         evidence: list[Evidence] = []
         for direction in sorted(grants, reverse=True):
             seen = history.observations[direction]
+            policy = f"{subject.namespace}/{subject.name}"
             for place, grant in enumerate(grants[direction]):
-                behind = self._shown(seen.evidence(list(grant.observations)), records, direction)
-                evidence.append(self._evidence(subject, direction, place, grant, behind))
-        writer = cilium_documents if self.choices.form == "cilium" else networkpolicy_documents
-        document = writer.write(subject, grants, self.subjects, {})
+                about = (policy, direction, place, self._peer_text(grant.peer), _port_texts(grant.ports))
+                behind = seen.evidence(grant.observations)
+                if records:
+                    evidence.append(self._evidence_of(about, grant, self._shown(behind, records, direction)))
+                else:
+                    evidence.append(self._evidence(about, grant, seen, behind))
+        document = self.writer.write(subject, grants, {})
         document["metadata"]["annotations"] = self._annotations(subject, document["spec"], evidence)
         return document, evidence
 
-    def _evidence(
-        self, subject: Subject, direction: Direction, place: int, grant: Grant, behind: NDArray[np.int64]
-    ) -> Evidence:
+    def _evidence(self, about: _About, grant: Grant, seen: Observations, behind: list[int]) -> Evidence:
+        """The evidence of a grant with all flows ``behind`` it."""
+        numbers, start = grant.observations, seen.start
+        if sum([start[n + 1] - start[n] for n in numbers]) > len(behind):  # flows that are behind two observations
+            return self._evidence_of(about, grant, behind)
+        first = min([seen.first[n] for n in numbers])
+        return Evidence(
+            *about,
+            tuple(behind),
+            seen.edges_behind(numbers),
+            sum([seen.count[n] for n in numbers]),
+            0 if first == NEVER else first,
+            max([seen.last[n] for n in numbers]),
+            grant.beyond,
+            "dns" if grant.companion else "",
+        )
+
+    def _evidence_of(self, about: _About, grant: Grant, behind: list[int]) -> Evidence:
+        """The same with some of these flows, or with flows that are behind several observations."""
         rows = self.flows.rows[behind]
         timed = rows[rows["last"] > 0]
         return Evidence(
-            f"{subject.namespace}/{subject.name}",
-            direction,
-            place,
-            self._peer_text(grant.peer),
-            tuple(port_text(span) for span in grant.ports),
-            tuple(behind.tolist()),
+            *about,
+            tuple(behind),
             tuple(sorted({edge for edge in rows["edge"].tolist() if edge})),
             int(rows["count"].sum()),
             int(timed["first"].min()) if len(timed) else 0,
@@ -295,6 +316,11 @@ def port_text(span: Span) -> str:
     """``TCP/80`` or ``TCP/8000-8010``."""
     protocol, first, last = span
     return f"{protocol_word(protocol)}/{first}" + (f"-{last}" if last > first else "")
+
+
+@lru_cache(maxsize=1 << 12)
+def _port_texts(ports: tuple[Span, ...]) -> tuple[str, ...]:
+    return tuple(port_text(span) for span in ports)
 
 
 def digest(spec: object) -> str:

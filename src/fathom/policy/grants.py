@@ -31,9 +31,10 @@ _DNS_PORTS = ((6, DNS, DNS), (17, DNS, DNS))
 Span = tuple[int, int, int]  # IP protocol number, first and last port
 Kind = Literal["pods", "namespace", "server", "nodes", "name", "blocks"]
 _ORDER: tuple[Kind, ...] = ("pods", "namespace", "server", "nodes", "name", "blocks")
+_PLACES = {kind: place for place, kind in enumerate(_ORDER)}
 
 
-class Peer(msgspec.Struct, frozen=True):
+class Peer(msgspec.Struct, frozen=True, gc=False):
     """One kind of peer: pods of subject number ``subject``, of ``namespace``, the API server, nodes, a DNS ``name``, or
     ``blocks`` of addresses (which the API server and nodes have too)."""
 
@@ -44,7 +45,7 @@ class Peer(msgspec.Struct, frozen=True):
     blocks: tuple[str, ...] = ()
 
 
-class Grant(msgspec.Struct, frozen=True):
+class Grant(msgspec.Struct, frozen=True, gc=False):
     """``ports`` of ``peer``. ``observations`` are behind it; ``companion``: it is the rule for DNS, whose second
     protocol need not have been seen. ``beyond``: how many (pair of pods, port) or (address, port) it allows that were
     not seen; of a name, the addresses that it may get are not counted."""
@@ -84,16 +85,17 @@ class Granter:
 
     def grants(self, direction: Direction, subject: int, seen: Observations, numbers: Iterable[int]) -> list[Grant]:
         """The grants of one subject in one direction, for the observations ``numbers``, in a stable order."""
-        of_peer: dict[tuple[bool, int], list[int]] = defaultdict(list)
-        for number in self._told_apart(seen, list(numbers)):
-            of_peer[seen.port[number[0]] == DNS, number[1]].append(number[0])
+        pods: dict[bool, dict[int, list[int]]] = {True: {}, False: {}}
+        others: dict[bool, dict[int, list[int]]] = {True: {}, False: {}}
+        ports = seen.port
+        for number, peer in self._told_apart(seen, list(numbers)):
+            (pods if peer < NODES else others)[ports[number] == DNS].setdefault(peer, []).append(number)
         found: list[Grant] = []
-        asks_dns = direction == "egress" and any(dns for dns, _ in of_peer)
+        asks_dns = direction == "egress" and bool(pods[True] or others[True])
         for dns in (True, False):
-            mine = {peer: obs for (is_dns, peer), obs in of_peer.items() if is_dns == dns}
-            found += self._pods(subject, seen, mine, dns=dns)
-            found += self._nodes(seen, mine, dns=dns)
-            found += self._outside(seen, mine, dns=dns, names=asks_dns and not dns)
+            found += self._pods(subject, seen, pods[dns], dns=dns)
+            found += self._nodes(seen, others[dns], dns=dns)
+            found += self._outside(seen, others[dns], dns=dns, names=asks_dns and not dns)
         return sorted(found, key=lambda grant: _place(grant, self.subjects))
 
     def _told_apart(self, seen: Observations, numbers: list[int]) -> list[tuple[int, int]]:
@@ -105,10 +107,11 @@ class Granter:
         def opens(number: int) -> tuple[int, int]:
             return (0 if seen.port[number] == DNS else seen.protocol[number]), seen.port[number]
 
-        opened = {opens(n) for n in numbers if NODES <= seen.peer[n] < ADDRESSES}
+        peers = seen.peer
+        opened = {opens(n) for n in numbers if NODES <= peers[n] < ADDRESSES}
         found: list[tuple[int, int]] = []
         for number in numbers:
-            peer = seen.peer[number]
+            peer = peers[number]
             if API_NODE <= peer < API_OUTSIDE and opens(number) in opened:
                 peer = NODES + peer - API_NODE
             found.append((number, peer))
@@ -122,18 +125,22 @@ class Granter:
     # -- kinds of peers
 
     def _pods(self, subject: int, seen: Observations, peers: Mapping[int, list[int]], *, dns: bool) -> list[Grant]:
-        groups: dict[Peer, list[int]] = defaultdict(list)
-        for code, numbers in peers.items():
-            if code < NODES:
-                space = self.subjects.all[code].namespace
-                peer = Peer("namespace", namespace=space) if self.shape.widen else Peer("pods", subject=code)
-                groups[peer] += numbers
+        every = self.subjects.all
+        groups: Mapping[int | str, list[int]] = peers  # type: ignore[assignment]  # a mapping's key is invariant
+        if self.shape.widen:
+            spaces: dict[int | str, list[int]] = defaultdict(list)
+            for code, numbers in peers.items():
+                spaces[every[code].namespace] += numbers
+            groups = spaces
         found: list[Grant] = []
-        for peer, numbers in groups.items():
+        mine = len(every[subject].pods)
+        for key, numbers in groups.items():
             ports = self._spans(seen, numbers, dns=dns)
-            theirs = self._spaces[peer.namespace] if peer.namespace else self.subjects.all[peer.subject].pods
-            allowed = len(self.subjects.all[subject].pods) * len(theirs) * count(ports)
-            beyond = max(0, allowed - sum(seen.pairs[n] for n in numbers))
+            if isinstance(key, str):
+                peer, theirs = Peer("namespace", namespace=key), len(self._spaces[key])
+            else:
+                peer, theirs = Peer("pods", subject=key), len(every[key].pods)
+            beyond = max(0, mine * theirs * count(ports) - sum([seen.pairs[n] for n in numbers]))
             found.append(Grant(peer, ports, tuple(sorted(numbers)), dns, beyond))
         return found
 
@@ -206,11 +213,13 @@ class Granter:
 
 def spans(ports: Iterable[tuple[int, int]], merge: int) -> tuple[Span, ...]:
     """(protocol, first, last), sorted; ``merge`` or more adjacent ports become one span (0: never)."""
+    if not merge:
+        return tuple([(protocol, port, port) for protocol, port in sorted(ports)])
     found: list[Span] = []
     run: list[tuple[int, int]] = []
     for protocol, port in [*sorted(ports), (0, 0)]:
         if run and (run[-1][0], run[-1][1] + 1) != (protocol, port):
-            if merge and len(run) >= max(2, merge):
+            if len(run) >= max(2, merge):
                 found.append((run[0][0], run[0][1], run[-1][1]))
             else:
                 found += [(of, number, number) for of, number in run]
@@ -221,7 +230,7 @@ def spans(ports: Iterable[tuple[int, int]], merge: int) -> tuple[Span, ...]:
 
 def count(ports: Iterable[Span]) -> int:
     """How many ports the spans hold."""
-    return sum(last - first + 1 for _, first, last in ports)
+    return sum([last - first + 1 for _, first, last in ports])
 
 
 def _single(addresses: Iterable[Address]) -> tuple[str, ...]:
@@ -234,7 +243,7 @@ def _place(grant: Grant, subjects: Subjects) -> tuple[object, ...]:
     if peer.subject >= 0:
         subject = subjects.all[peer.subject]
         who = (subject.namespace, subject.name)
-    return not grant.companion, _ORDER.index(peer.kind), who, grant.ports, peer.blocks
+    return not grant.companion, _PLACES[peer.kind], who, grant.ports, peer.blocks
 
 
 def _clear_names(resolved: Resolved) -> frozenset[str]:

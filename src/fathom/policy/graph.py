@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fathom.policy.answers import GraphLink, GraphNode
+from fathom.policy.columns import distinct
 from fathom.policy.compile import Compiled
 from fathom.policy.connectivity import Connectivity, connectivity, joined
 from fathom.policy.ends import Ends, ends_of, latest, ports_of
@@ -32,9 +33,7 @@ def recorded(
     if not len(flows):
         return [], [], 0
     labels = Labels(flows, resolved)
-    keys = np.stack([labels.src, labels.dst, verdicts.verdict.astype(np.int64)], axis=1)
-    unique, inverse = np.unique(keys, axis=0, return_inverse=True)
-    inverse = inverse.reshape(-1)
+    unique, inverse = distinct([labels.src, labels.dst, verdicts.verdict.astype(np.int64)])
     number, connections = np.bincount(inverse, minlength=len(unique)), np.zeros(len(unique), np.int64)
     np.add.at(connections, inverse, flows.rows["count"])
     order = np.lexsort((unique[:, 2], unique[:, 1], unique[:, 0], -connections))[:limit]

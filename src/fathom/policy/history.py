@@ -6,12 +6,14 @@ through, of which an end is not known, or that would make a server of a client i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fathom.policy.bits import Bools
+from fathom.policy.columns import distinct
 from fathom.policy.endpoints import EGRESS, INGRESS
 from fathom.policy.flows import OBSERVED, Flows
 from fathom.policy.index import EXTERNAL, HOST_POD, NODE, POD, SELF, Index
@@ -59,6 +61,9 @@ REASONS = (
 NODES, ADDRESSES, API_NODE, API_OUTSIDE = 1 << 32, 2 << 32, 3 << 32, 4 << 32
 #: First port of the range that kernels take client ports from (Linux: net.ipv4.ip_local_port_range).
 EPHEMERAL_FIRST = 32768
+#: Later than any time.
+NEVER = int(np.iinfo(np.int64).max)
+_NO_EDGE = frozenset((0,))
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,9 @@ class Observations:
 
     ``flows`` are the flows behind observation n at ``start[n]`` to ``start[n + 1]``, ascending; ``count`` their
     connections; ``pairs`` in how many pairs of pods they were (with peers that are no pods: of the subject's pods).
+    ``edges`` are the store's ids of ``flows`` (empty: none has one); ``first`` and ``last`` when the observation was
+    made, epoch seconds, NEVER and 0 where that is not known. Lists, since they are read one by one, hundreds of
+    thousands of times.
     """
 
     subject: list[int]
@@ -87,13 +95,25 @@ class Observations:
     name: list[int]
     count: list[int]
     pairs: list[int]
-    flows: NDArray[np.int64]
-    start: NDArray[np.int64]
+    flows: list[int]
+    start: list[int]
+    edges: list[int]
+    first: list[int]
+    last: list[int]
 
-    def evidence(self, numbers: list[int]) -> NDArray[np.int64]:
+    def evidence(self, numbers: Sequence[int]) -> list[int]:
         """The flows behind some observations, ascending, each once."""
-        parts = [self.flows[self.start[n] : self.start[n + 1]] for n in numbers]
-        return np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+        return self._behind(self.flows, numbers)
+
+    def edges_behind(self, numbers: Sequence[int]) -> tuple[int, ...]:
+        """The store's ids of the flows behind some observations, ascending, each once."""
+        return tuple(sorted(set(self._behind(self.edges, numbers)) - _NO_EDGE)) if self.edges else ()
+
+    def _behind(self, values: list[int], numbers: Sequence[int]) -> list[int]:
+        start = self.start
+        if len(numbers) == 1:
+            return values[start[numbers[0]] : start[numbers[0] + 1]]
+        return sorted({value for n in numbers for value in values[start[n] : start[n + 1]]})
 
 
 @dataclass(frozen=True)
@@ -239,8 +259,10 @@ def _ephemeral(flows: Flows, rows: _Rows, servers: frozenset[int]) -> Bools:
     return found
 
 
-def _keys(rows: _Rows, reasons: NDArray[np.uint8], direction: Direction) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(rows, keys) of observations: subject, peer, protocol with port, set of names."""
+def _keys(
+    rows: _Rows, reasons: NDArray[np.uint8], direction: Direction
+) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """(rows, columns of keys) of observations: subject, peer, protocol with port, set of names."""
     table = rows.resolved.rows
     subject, peer = ("src", "dst") if direction == "egress" else ("dst", "src")
     wanted = EGRESS if direction == "egress" else INGRESS
@@ -252,30 +274,36 @@ def _keys(rows: _Rows, reasons: NDArray[np.uint8], direction: Direction) -> tupl
     ports = table["protocol"][at].astype(np.int64) << 16 | table["port"][at]
     outside = (rows.kind["dst"][at] == EXTERNAL) & (direction == "egress")
     names = np.where(outside, table["names"][at], -1)
-    return at, np.stack([rows.unit[subject][at], rows.code[peer][at], ports, names.astype(np.int64)], axis=1)
+    return at, [rows.unit[subject][at], rows.code[peer][at], ports, names.astype(np.int64)]
 
 
 def _observe(flows: Flows, rows: _Rows, reasons: NDArray[np.uint8], direction: Direction) -> Observations:
     at, keys = _keys(rows, reasons, direction)
-    unique, inverse = np.unique(keys, axis=0, return_inverse=True)
-    inverse = inverse.reshape(-1)
-    pairs = np.unique(np.stack([inverse, rows.flow[at].astype(np.int64)], axis=1), axis=0)
-    start = np.searchsorted(pairs[:, 0], np.arange(len(unique) + 1))
-    count = np.zeros(len(unique), np.int64)
-    np.add.at(count, pairs[:, 0], flows.rows["count"][pairs[:, 1]])
-    ends = [rows.pod[rows.resolved.rows[end + "_pod"][at]] for end in ("src", "dst")]
-    pods = np.unique(np.stack([inverse, *ends], axis=1), axis=0)
-    columns = [unique[:, n].tolist() for n in range(4)]
+    unique, number = distinct(keys)
+    pairs, _ = distinct([number, rows.flow[at].astype(np.int64)])
+    of, flow = pairs.T
+    behind = flows.rows[flow]
+    timed = behind["last"] > 0
+    count, first = np.zeros(len(unique), np.int64), np.full(len(unique), NEVER)
+    last = np.zeros(len(unique), np.int64)
+    np.add.at(count, of, behind["count"])
+    np.minimum.at(first, of, np.where(timed, behind["first"], NEVER))
+    np.maximum.at(last, of, np.where(timed, behind["last"], 0))
+    pods, _ = distinct([number, *(rows.pod[rows.resolved.rows[end + "_pod"][at]] for end in ("src", "dst"))])
+    ports = unique[:, 2]
     return Observations(
-        columns[0],
-        columns[1],
-        [item >> 16 for item in columns[2]],
-        [item & 0xFFFF for item in columns[2]],
-        columns[3],
+        unique[:, 0].tolist(),
+        unique[:, 1].tolist(),
+        (ports >> 16).tolist(),
+        (ports & 0xFFFF).tolist(),
+        unique[:, 3].tolist(),
         count.tolist(),
         np.bincount(pods[:, 0], minlength=len(unique)).tolist(),
-        np.ascontiguousarray(pairs[:, 1]),
-        start,
+        flow.tolist(),
+        np.searchsorted(of, np.arange(len(unique) + 1)).tolist(),
+        behind["edge"].tolist() if behind["edge"].any() else [],
+        first.tolist(),
+        last.tolist(),
     )
 
 
@@ -287,5 +315,5 @@ def _seldom(flows: Flows, rows: _Rows, reasons: NDArray[np.uint8], minimum: int)
     for direction in DIRECTIONS:
         seen = _observe(flows, rows, reasons, direction)
         few = np.repeat(np.array(seen.count, np.int64) < minimum, np.diff(seen.start))
-        found[seen.flows[few]] = True
+        found[np.array(seen.flows, np.int64)[few]] = True
     return found

@@ -25,6 +25,8 @@ class Material:
 
     ``window``: the flows are a record of [since, until), epoch seconds; (0, 0) where it is not known. ``nodes``: those
     that should have been seen in it; ``gaps``: when they were not; ``losses``: what was counted but not kept.
+    ``as_of``: when a live cluster was read for the inventory, epoch seconds: what ended or had other labels before is
+    not in it; 0 where it is no such state.
     """
 
     inventory: Inventory
@@ -33,6 +35,7 @@ class Material:
     nodes: tuple[str, ...] = ()
     gaps: tuple[Gap, ...] = field(default=())
     losses: tuple[Loss, ...] = field(default=())
+    as_of: int = 0
 
 
 def about(material: Material, workload: str) -> Material:

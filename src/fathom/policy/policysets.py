@@ -20,7 +20,7 @@ from fathom.policy.problems import Problem, Refused
 
 _CILIUM = ("CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
 #: Groups whose kinds decide about traffic. Their kinds that are not read make verdicts unknown.
-_POLICY_GROUPS = frozenset(
+GROUPS = frozenset(
     (
         "networking.k8s.io",
         "policy.networking.k8s.io",
@@ -33,6 +33,12 @@ _POLICY_GROUPS = frozenset(
         "policy.linkerd.io",
         "k8s.ovn.org",
     )
+)
+#: Calico's bookkeeping, and sets of addresses that only its own policies can name.
+_CALICO = (
+    *("IPPool", "IPReservation", "IPAMBlock", "IPAMConfig", "IPAMConfiguration", "IPAMHandle", "BlockAffinity"),
+    *("BGPConfiguration", "BGPFilter", "BGPPeer", "CalicoNodeStatus", "ClusterInformation", "FelixConfiguration"),
+    *("KubeControllersConfiguration", "NetworkSet", "GlobalNetworkSet"),
 )
 #: Kinds of these groups that decide nothing about what is allowed.
 _HARMLESS = frozenset(
@@ -49,11 +55,23 @@ _HARMLESS = frozenset(
         ("cilium.io", "CiliumBGPClusterConfig"),
         ("cilium.io", "CiliumBGPPeerConfig"),
         ("cilium.io", "CiliumBGPAdvertisement"),
-        ("projectcalico.org", "IPPool"),
-        ("crd.projectcalico.org", "IPPool"),
+        ("cilium.io", "CiliumEndpointSlice"),
+        ("cilium.io", "CiliumNodeConfig"),
+        ("cilium.io", "CiliumPodIPPool"),
+        ("cilium.io", "CiliumCIDRGroup"),
+        ("cilium.io", "CiliumBGPNodeConfig"),
+        ("cilium.io", "CiliumBGPNodeConfigOverride"),
+        ("cilium.io", "CiliumBGPPeeringPolicy"),
+        *((group, kind) for group in ("projectcalico.org", "crd.projectcalico.org") for kind in _CALICO),
+        ("crd.antrea.io", "AntreaAgentInfo"),
+        ("crd.antrea.io", "AntreaControllerInfo"),
+        ("crd.antrea.io", "IPPool"),
+        ("crd.antrea.io", "ExternalIPPool"),
+        ("crd.antrea.io", "Traceflow"),
     )
 )
-_VERSIONS = {
+#: Kinds that are evaluated, and the versions of each that are read.
+VERSIONS = {
     "NetworkPolicy": ("networking.k8s.io/v1",),
     "CiliumNetworkPolicy": ("cilium.io/v2",),
     "CiliumClusterwideNetworkPolicy": ("cilium.io/v2",),
@@ -62,6 +80,11 @@ _VERSIONS = {
     "BaselineAdminNetworkPolicy": ("policy.networking.k8s.io/v1alpha1",),
 }
 _TOP = frozenset(("apiVersion", "kind", "metadata", "spec", "specs", "status"))
+
+
+def decides(group: str, kind: str) -> bool:
+    """Whether objects of a kind decide about traffic, evaluated or not, as far as the kinds of a group are known."""
+    return group in GROUPS and (group, kind) not in _HARMLESS
 
 
 def read_texts(texts: Iterable[tuple[str, str]], limits: Limits = LIMITS) -> PolicySet:
@@ -116,10 +139,10 @@ def _read(document: Field) -> list[Policy]:
     if not isinstance(document.value, dict):
         raise document.refuse("is not a Kubernetes object")
     group, kind = head(document)
-    if kind not in _VERSIONS or group not in _POLICY_GROUPS:
+    if kind not in VERSIONS or group not in GROUPS:
         return _other(document, group, kind)
     version = document.get("apiVersion").text()
-    if version not in _VERSIONS[kind]:
+    if version not in VERSIONS[kind]:
         return _unread(document, f"{kind} of {version[:64]!r} is not read")
     document.custom = kind != "NetworkPolicy"
     unknown = list(document.unknown(_TOP))
@@ -141,11 +164,11 @@ def _doubt(policy: Policy, problem: Problem) -> Policy:
 
 
 def _other(document: Field, group: str, kind: str) -> list[Policy]:
-    if kind in _VERSIONS:
+    if kind in VERSIONS:
         if not group:
-            raise document.get("apiVersion").refuse(f"a {kind} needs its apiVersion, {_VERSIONS[kind][0]}")
+            raise document.get("apiVersion").refuse(f"a {kind} needs its apiVersion, {VERSIONS[kind][0]}")
         return _unread(document, f"{kind} of the group {group[:64]!r} is not read")
-    if group in _POLICY_GROUPS and (group, kind) not in _HARMLESS:
+    if decides(group, kind):
         return _unread(document, f"{kind[:64]} of {group} is not evaluated")
     return []
 

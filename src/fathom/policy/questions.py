@@ -292,7 +292,8 @@ def basis(material: Material, policies: PolicySet) -> Basis:
         share = measure(*at, nodes=material.nodes, gaps=material.gaps).time
     pods = sum(not pod.virtual for pod in material.inventory.records.pods)
     lost = sum(item.count for item in material.losses)
-    return Basis(since, until, len(material.flows), pods, share, lost, tuple(doubts[:_MOST_PROBLEMS]), len(doubts))
+    told = tuple(doubts[:_MOST_PROBLEMS])
+    return Basis(since, until, len(material.flows), pods, share, lost, told, len(doubts), material.as_of)
 
 
 def _window(material: Material) -> tuple[int, int]:

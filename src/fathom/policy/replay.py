@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fathom.policy.columns import distinct
 from fathom.policy.compile import Compiled
 from fathom.policy.decide import Hit, decide
 from fathom.policy.evaluate import ALLOW, ALLOWED, VERDICTS, Verdicts, evaluate
@@ -23,7 +24,7 @@ from fathom.policy.resolve import Resolved
 _NOT_LET_THROUGH = [OBSERVED.index(word) for word in ("failed", "dropped")]
 
 
-class Group(msgspec.Struct, frozen=True):
+class Group(msgspec.Struct, frozen=True, gc=False):
     """Flows of one verdict between two workloads over one protocol and port.
 
     ``flows`` counts rows, ``connections`` what was counted on them; ``first`` and ``last`` are epoch seconds (0: not
@@ -98,16 +99,8 @@ def group(
         return []
     labels = Labels(flows, resolved)
     rows = flows.rows[wanted]
-    keys = np.stack(
-        [
-            labels.src[wanted],
-            labels.dst[wanted],
-            rows["protocol"].astype(np.int64) << 24 | rows["port"].astype(np.int64) << 8 | kind[wanted],
-        ],
-        axis=1,
-    )
-    unique, inverse = np.unique(keys, axis=0, return_inverse=True)
-    inverse = inverse.reshape(-1)
+    ports = rows["protocol"].astype(np.int64) << 24 | rows["port"].astype(np.int64) << 8 | kind[wanted]
+    unique, inverse = distinct([labels.src[wanted], labels.dst[wanted], ports])
     count = len(unique)
     number = np.bincount(inverse, minlength=count)
     connections = np.zeros(count, np.int64)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 
 import msgspec
@@ -42,12 +43,17 @@ class Subject(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         """The name of its policies, ``kind-name``; where that is too long for a name, its begin and a hash of it."""
-        _, kind, name = self.workloads[0].split("/", 2)
-        whole = f"{kind.lower()}-{name}"
-        if len(whole) <= _LONGEST:
-            return whole
-        told_apart = blake2b(whole.encode(), digest_size=5).hexdigest()
-        return f"{whole[: _LONGEST - 11].rstrip('-.')}-{told_apart}"
+        return _name(self.workloads[0])
+
+
+@lru_cache(maxsize=1 << 16)
+def _name(workload: str) -> str:
+    _, kind, name = workload.split("/", 2)
+    whole = f"{kind.lower()}-{name}"
+    if len(whole) <= _LONGEST:
+        return whole
+    told_apart = blake2b(whole.encode(), digest_size=5).hexdigest()
+    return f"{whole[: _LONGEST - 11].rstrip('-.')}-{told_apart}"
 
 
 class Subjects:

@@ -7,6 +7,7 @@ Here every string that is not surely one without quotes is written as a JSON str
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -30,13 +31,16 @@ def _write(value: Any, head: str, margin: str, lines: list[str]) -> None:
     """Append the lines of ``value``: the first begins with ``head``, the others with ``margin``."""
     if value and isinstance(value, dict):
         for key, item in value.items():
-            name = _scalar(key)
-            if item and isinstance(item, dict):
+            name = _text(key)
+            if isinstance(item, str):
+                lines.append(f"{head}{name}: {_text(item)}")
+            elif item and isinstance(item, dict):
                 lines.append(f"{head}{name}:")
                 _write(item, margin + "  ", margin + "  ", lines)
             elif item and isinstance(item, list):
                 lines.append(f"{head}{name}:")
-                _write(item, margin, margin, lines)
+                for element in item:
+                    _write(element, margin + "- ", margin + "  ", lines)
             else:
                 lines.append(f"{head}{name}: {_scalar(item)}")
             head = margin
@@ -50,12 +54,17 @@ def _write(value: Any, head: str, margin: str, lines: list[str]) -> None:
 
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
-        return value if _PLAIN.match(value) and value.lower() not in _WORDS else _quoted(value)
+        return _text(value)
     if value is None or isinstance(value, (bool, int)):
         return "null" if value is None else str(value).lower()
     if value in ({}, []):
         return "{}" if isinstance(value, dict) else "[]"
     raise TypeError(f"{type(value).__name__} is not written as YAML")
+
+
+@lru_cache(maxsize=1 << 16)
+def _text(value: str) -> str:
+    return value if _PLAIN.match(value) and value.lower() not in _WORDS else _quoted(value)
 
 
 def _quoted(text: str) -> str:

@@ -126,6 +126,18 @@ def test_sizes_are_bounded_and_say_what_to_do() -> None:
     assert "documents in one text" in reason("kind: A\n---\n" * 6, Limits(documents=5))
 
 
+def test_numbers_of_things_are_bounded_in_yaml_and_in_json() -> None:
+    assert reason("a: 1\nb: 2", Limits(values=4)) == "more than 4 values; split it, or give it as JSON"
+    assert read("a: 1\nb: 2", "f", Limits(values=5))[1] == []
+    assert reason("[{}, {}, [[]]]", Limits(containers=4)) == "more than 4 objects and lists; split the file"
+    assert read("[{}, {}, [[]]]", "f", Limits(containers=5))[1] == []
+    documents, problems = read('{"kind": "List", "items": [{"kind": "A"}, {"kind": "B"}]}', "f", Limits(documents=1))
+    assert [item.data["kind"] for item in documents] == ["A"]
+    assert [str(problem) for problem in problems] == [
+        "f, document 0: refused: more than 1 documents in one text; split the file"
+    ]
+
+
 def test_a_selector_of_a_thousand_labels_is_read_whole() -> None:
     labels = ", ".join(f"label{n}: v{n}" for n in range(1_000))
     head = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\n"

@@ -114,7 +114,7 @@ def test_replay_groups_and_names_the_absent_rules(monkeypatch: pytest.MonkeyPatc
     assert not found.none
     assert plain(found)["basis"] == {
         "since": 50, "until": 201, "flows": 4, "pods": 3, "coverage": None, "lost": 0, "not_understood": [],
-        "problems": 0,
+        "problems": 0, "as_of": 0,
     }  # fmt: skip
     told: list[float] = []
     monkeypatch.setattr(questions, "_PART", 3)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fathom.cli.options import no_headers_option, output_option, server_options
+from fathom.cli.policy.options import live_options
 
 if TYPE_CHECKING:
     from fathom.cli.output import Column
@@ -30,18 +31,25 @@ def command() -> None:
 @click.argument("name")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="PATH...")
 @click.option("--enforced", is_flag=True, help="They are in force already: judge the other sets together with them.")
+@live_options
 @server_options
-def add(server: str, token_file: str | None, name: str, paths: tuple[str, ...], enforced: bool) -> None:
-    """Register the policies in PATH... (files, directories, - for standard input) as NAME.
+def add(name: str, paths: tuple[str, ...], enforced: bool, **given: Any) -> None:
+    """Register the policies in PATH... (files, directories, - for standard input, kube: for a live cluster) as NAME.
 
     A set of that name is replaced and begins anew; the same again changes nothing.
     """
     from fathom.cli.ask import ask
-    from fathom.cli.files import read_texts
     from fathom.cli.output import printable
+    from fathom.cli.policy.inputs import policy_texts
+    from fathom.cli.policy.livecluster import Access
 
-    documents = "\n---\n".join(read_texts(paths).values())
-    made = ask(server, token_file, lambda client: client.register_audit(name, documents, enforced=enforced)).audit
+    documents = "\n---\n".join(policy_texts(paths, Access(given["kubeconfig"], given["context"])).values())
+    registered = ask(
+        given["server"],
+        given["token_file"],
+        lambda client: client.register_audit(name, documents, enforced=enforced),
+    )
+    made = registered.audit
     for place in made.not_understood:
         click.echo(f"fathom: {printable(place)}", err=True)
     what = "in force, and judged along" if made.enforced else f"judged since {made.since}"

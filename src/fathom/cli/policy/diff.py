@@ -11,8 +11,8 @@ from fathom.cli.policy.options import limit_option, paths_option, reading_option
 
 
 @click.command()
-@paths_option("--old", help="File or directory of the policies before the change. Repeatable; may hold none.")
-@paths_option("--new", "--policies", "new", help="File or directory of the policies after the change. Repeatable.")
+@paths_option("--old", help="File, directory or kube:, the policies before the change. Repeatable; may hold none.")
+@paths_option("--new", "--policies", "new", help="File, directory or kube:, the policies after the change. Repeatable.")
 @source_options
 @reading_options
 @limit_option

@@ -5,6 +5,7 @@ A client of servers is imported only where one is asked: files are answered with
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,11 +38,20 @@ def open_door(given: Mapping[str, Any]) -> Local | Remote:
         from fathom.cli.policy.remote import About, Remote
 
         about = {name: given[name] for name in About.__annotations__ if given[name] is not None}
-        return Remote(given["server"], given["token_file"], cast(About, about), reading)
+        return Remote(given["server"], given["token_file"], cast(About, about), reading, files.access)
     _exclusive(_SERVER, "a server, and files were named")
+    _no_cycles()
     if not files.recording:
         _exclusive(_RECORDED, "a server or a recording, and other files were named")
-    return Local(read_material(files), reading)
+    return Local(read_material(files), reading, files.access)
+
+
+def _no_cycles() -> None:
+    """Looks for no cyclic garbage until the command has ended: documents are trees, and to walk millions of objects
+    again and again would be a quarter of the work."""
+    if gc.isenabled():
+        gc.disable()
+        click.get_current_context().call_on_close(gc.enable)
 
 
 def _one_input() -> None:

@@ -1,4 +1,4 @@
-"""What the commands of ``fathom policy`` stand on: policies, manifests, flows of JSON lines, recordings.
+"""What the commands of ``fathom policy`` stand on: policies, manifests, flows of JSON lines, recordings, live clusters.
 
 Everything that is wrong with an input is told, with its place; what was refused ends the command.
 """
@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fathom.cli.files import MOST_TOGETHER, read_text, read_texts
+from fathom.cli.policy import livecluster
+from fathom.cli.policy.livecluster import HERE, Access, is_live
 from fathom.cli.policy.problems import tell
 from fathom.errors import UsageError
 from fathom.policy import manifests, policysets
@@ -32,14 +34,25 @@ class Policies:
 NONE, REGISTERED = Policies(PolicySet(), {}), Policies(PolicySet(), {}, given=False)
 
 
-def read_policies(paths: Sequence[str], *, option: str = "--policies", empty: bool = False) -> Policies:
-    """The policies in files and directories.
+def policy_texts(paths: Sequence[str], access: Access) -> dict[str, str]:
+    """The texts of files, directories and live clusters. Raises FathomError if one cannot be read."""
+    texts = read_texts([path for path in paths if not is_live(path)])
+    for path in dict.fromkeys(path for path in paths if is_live(path)):
+        texts |= livecluster.read_policies(path, access).texts
+    return texts
 
-    Raises UsageError if a document is refused, or there is no policy at all (unless it may be ``empty``).
+
+def read_policies(
+    paths: Sequence[str], access: Access = HERE, *, option: str = "--policies", empty: bool = False
+) -> Policies:
+    """The policies in files, directories and live clusters.
+
+    Raises UsageError if a document is refused, or there is no policy at all (unless it may be ``empty``); FathomError
+    if a cluster cannot be read.
     """
     if not paths:
         raise UsageError("no policies", do=f"name files or directories by {option}")
-    texts = read_texts(paths)
+    texts = policy_texts(paths, access)
     found = policysets.read_texts(texts.items())
     tell(found.problems)
     if not found.policies and not empty:
@@ -63,6 +76,13 @@ class Files:
     workload: str | None = None
     node: str | None = None
     cluster: str | None = None
+    kubeconfig: str | None = None
+    context: str | None = None
+
+    @property
+    def access(self) -> Access:
+        """How live clusters are reached."""
+        return Access(self.kubeconfig, self.context)
 
 
 def read_material(files: Files) -> Material:
@@ -77,9 +97,11 @@ def read_material(files: Files) -> Material:
         raise UsageError(
             "no inventory: flows name pods, and nothing says who they are",
             do="name a recording by --recording, or manifests by --manifests"
-            " (kubectl get ns,nodes,pods,deploy,sts,ds,svc,endpointslices -A -o yaml)",
+            " (files, or kube: for the cluster that kubectl speaks to)",
         )
-    material = Material(_inventory(files.manifests), from_dicts([]) if files.flows is None else _flows(files.flows))
+    inventory, at = _inventory(files)
+    flows = from_dicts([]) if files.flows is None else _flows(files.flows)
+    material = Material(inventory, flows, as_of=at)
     return material if files.workload is None else about(material, files.workload)
 
 
@@ -88,7 +110,7 @@ def _recorded(files: Files, file: str) -> Material:
     from fathom.store.material import material, whole
     from fathom.store.opening import open_recording
 
-    added = _inventory(files.manifests).records if files.manifests else None
+    added, at = _inventory(files) if files.manifests else (None, 0)
     store = open_recording(Path(file))
     try:
         window = part_of(whole(store), files.since, files.until)
@@ -98,22 +120,29 @@ def _recorded(files: Files, file: str) -> Material:
             workload=files.workload or "",
             node=files.node or "",
             cluster=files.cluster or "",
-            manifests=added,
+            manifests=None if added is None else added.records,
         )
     finally:
         store.close()
     if files.flows is None:
-        return found
-    return replace(found, flows=_flows(files.flows), window=(0, 0), nodes=(), gaps=(), losses=())
+        return replace(found, as_of=at)
+    return replace(found, as_of=at, flows=_flows(files.flows), window=(0, 0), nodes=(), gaps=(), losses=())
 
 
-def _inventory(paths: Sequence[str]) -> Inventory:
-    found = manifests.read_texts(read_texts(paths).items())
+def _inventory(files: Files) -> tuple[Inventory, int]:
+    """The inventory, and when a live cluster that is part of it was read (epoch seconds; 0: none is)."""
+    paths, at = files.manifests, 0
+    texts = read_texts([path for path in paths if not is_live(path)])
+    for path in dict.fromkeys(path for path in paths if is_live(path)):
+        live = livecluster.read_manifests(path, files.access)
+        texts |= live.texts
+        at = live.at
+    found = manifests.read_texts(texts.items())
     tell(found.records.problems)
     records = found.records
     if not (records.pods or records.workloads):
         raise UsageError(f"no pod or workload in {', '.join(paths)}", do="name Kubernetes manifests by --manifests")
-    return found
+    return found, at
 
 
 def _flows(file: str) -> Flows:

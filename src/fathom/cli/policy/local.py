@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fathom.cli.policy.inputs import NONE, Policies, read_policies
+from fathom.cli.policy.livecluster import HERE, Access
 from fathom.errors import UsageError
 from fathom.policy import questions
 from fathom.policy.answers import (
@@ -34,6 +35,7 @@ class Local:
 
     material: Material
     options: Options
+    access: Access = HERE
 
     @property
     def flows(self) -> Flows | None:
@@ -44,7 +46,7 @@ class Local:
         self, paths: Sequence[str], *, option: str = "--policies", empty: bool = False, missing: bool = False
     ) -> Policies:
         """The policies to ask about (see ``read_policies``); without ``paths`` none, if they may be ``missing``."""
-        return NONE if missing and not paths else read_policies(paths, option=option, empty=empty)
+        return NONE if missing and not paths else read_policies(paths, self.access, option=option, empty=empty)
 
     def evaluate(self, policies: Policies) -> Iterator[FlowVerdict]:
         """As ``questions.evaluate``."""

@@ -21,13 +21,24 @@ def paths_option(*names: str, help: str) -> Callable[[F], F]:
 
 def policies_option(function: F) -> F:
     """``--policies``."""
-    text = "File or directory of policies, - for standard input. Repeat it for more."
+    text = "File or directory of policies, - for standard input, kube: for a live cluster. Repeat it for more."
     return paths_option("--policies", help=text)(function)
+
+
+def live_options(function: F) -> F:
+    """``--kubeconfig`` and ``--context``: which live cluster ``kube:`` is."""
+    for option in (
+        click.option("--context", metavar="NAME", help="The context that kube: alone means.  [default: kubectl's own]"),
+        click.option("--kubeconfig", metavar="FILE", help="kubectl's configuration, for kube:.  [default: its own]"),
+    ):
+        function = option(function)
+    return function
 
 
 def source_options(function: F) -> F:
     """Where the inventory and the flows come from: a recording, files, or a server."""
     for option in (
+        live_options,
         server_options,
         click.option("--cluster", metavar="NAME", help="Only this cluster (server, recording)."),
         click.option("--node", metavar="NAME", help="Only what this node saw (server, recording)."),
@@ -45,7 +56,10 @@ def source_options(function: F) -> F:
             "--workload", metavar="NAME", help="Only flows of this workload: name, kind/name or namespace/kind/name."
         ),
         click.option("--flows", type=_PATH, metavar="FILE", help="JSON lines of flows, - for standard input."),
-        paths_option("--manifests", help="File or directory of Kubernetes manifests: the inventory. Repeatable."),
+        paths_option(
+            "--manifests",
+            help="File or directory of Kubernetes manifests, kube: for a live cluster: the inventory. Repeatable.",
+        ),
         click.option(
             "--recording",
             type=click.Path(),

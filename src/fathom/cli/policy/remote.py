@@ -10,6 +10,7 @@ from typing import Any, TypedDict, TypeVar
 
 from fathom.cli.access import key_for
 from fathom.cli.policy.inputs import REGISTERED, Policies, read_policies
+from fathom.cli.policy.livecluster import HERE, Access
 from fathom.client.policies import PolicyClient
 from fathom.policy import asked
 from fathom.policy.answers import (
@@ -51,6 +52,7 @@ class Remote:
     token_file: str | None
     about: About
     options: Options
+    access: Access = HERE
 
     @property
     def flows(self) -> Flows | None:
@@ -62,7 +64,9 @@ class Remote:
     ) -> Policies:
         """The policies to ask about; without ``paths`` those that are registered as enforced, if they may be
         ``missing``."""
-        return REGISTERED if missing and not paths else read_policies(paths, option=option, empty=empty)
+        if missing and not paths:
+            return REGISTERED
+        return read_policies(paths, self.access, option=option, empty=empty)
 
     def evaluate(self, policies: Policies) -> Iterator[FlowVerdict]:
         """As ``questions.evaluate``."""

@@ -80,6 +80,8 @@ def footer(basis: Basis) -> list[str]:
     known = basis.coverage is not None
     span = float(basis.until - basis.since) if basis.until else None
     lines = [f"{counted(basis.flows, 'flow')} · " + trust(span, basis.coverage, basis.lost if known else None)]
+    if basis.as_of:
+        lines.append(f"inventory: the live cluster as of {when(basis.as_of)}, not its history")
     if basis.problems:
         parts = counted(basis.problems, "part")
         lines.append(f"{parts} of the policies not understood: what they could change is unknown")

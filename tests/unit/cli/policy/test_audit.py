@@ -19,6 +19,8 @@ from fathom.server import audit_examples as examples
 from fathom.server.answers import Coverage, Loss, Problem, Window
 from fathom.server.audit_answers import AuditDenial
 
+from .live_shop import install, shop, tell
+
 PATH = "/api/v1/policy/audit"
 Run = Callable[..., SimpleNamespace]
 PROVED = msgspec.structs.replace(
@@ -82,6 +84,19 @@ def test_add_sends_all_texts_as_one(run: Run, stand: type[Stand], tmp_path: Path
     sent = json.loads(body)
     assert (sent["name"], sent["enforced"]) == ("web", True)
     assert list(yaml.safe_load_all(sent["documents"])) == [{"kind": "A"}, {"kind": "B"}, {"kind": "C"}]
+
+
+def test_add_sends_the_policies_of_a_live_cluster(
+    run: Run, stand: type[Stand], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path)
+    calls = tell(tmp_path, shop())
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert run("audit", "add", "web", "kube:", "--context", "prod").status == 0
+    ((_, _, _, body),) = stand.asked
+    sent = list(yaml.safe_load_all(json.loads(body)["documents"]))
+    assert [item["kind"] for item in sent] == ["NetworkPolicy"] * 4
+    assert all(line.endswith("--context=prod") for line in calls.read_text().splitlines())
 
 
 def test_add_says_what_is_not_understood(run: Run, stand: type[Stand]) -> None:

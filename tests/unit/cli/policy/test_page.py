@@ -14,6 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fathom.cli.policy.livecluster import MANIFESTS
+from fathom.policy.policysets import VERSIONS
+
+from .live_shop import install, shop, tell
 from .shop_store import serving, shop_store
 
 ROOT = Path(__file__).parents[4]
@@ -47,7 +51,8 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     outputs.mkdir()
     run = "import sys; from fathom.cli.main import main; sys.exit(main())"
     program(tools, "fathom", f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(run)} "$@"\n')
-    program(tools, "kubectl", f"#!/bin/sh\ncat {shlex.quote(str(ROOT))}/docs/examples/policy/manifests/*.yaml\n")
+    install(tools)
+    tell(tools, shop())
     lines = [f"{{ {command}\n}} > {outputs}/{number} 2>&1 < /dev/null" for number, (command, _) in enumerate(steps())]
     environment = {"PATH": f"{tools}:/usr/bin:/bin", "HOME": str(place), "LANG": "C.UTF-8"}
     environment |= {"PYTHONPATH": ":".join(sys.path), "FATHOM_TOKEN": "key"}
@@ -80,8 +85,23 @@ def test_a_command_prints_what_the_page_says(printed: list[str], number: int, st
     assert same, f"$ {command}\n{printed[number]}\n-- the page says:\n{wanted}"
 
 
+def yaml_blocks() -> list[str]:
+    return re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_role_of_a_reader_covers_what_is_read() -> None:
+    role = yaml.safe_load(yaml_blocks()[1])
+    allowed = {(group, name) for rule in role["rules"] for group in rule["apiGroups"] for name in rule["resources"]}
+    read = {
+        tuple(path.split("/")[2::2]) if path.startswith("/apis/") else ("", path.split("/")[3]) for path in MANIFESTS
+    }
+    read |= {(version.partition("/")[0], "*") for versions in VERSIONS.values() for version in versions}
+    assert allowed == read
+    assert all(rule["verbs"] == ["get", "list"] for rule in role["rules"])
+
+
 def test_the_workflow_runs_what_was_shown() -> None:
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    text, _ = yaml_blocks()
     workflow = yaml.safe_load(text)
     runs = [step["run"] for step in workflow["jobs"]["prove"]["steps"] if "run" in step]
     assert "./prove.sh ../base/policies policies week.fathom" in runs
