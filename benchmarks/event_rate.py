@@ -10,7 +10,7 @@ from benchmarks.product import Product
 from benchmarks.report import Row
 
 #: Events a second, for so many seconds; bars: per cent of a core, per cent of events lost, resident MiB (0: none).
-RATES = ((100_000, 60, 3.0, 0.0, 64), (1_000_000, 20, 15.0, 0.1, 0))
+RATES = ((100_000, 60, 3.0, 0.0, 64), (1_000_000, 60, 15.0, 0.1, 0))
 
 
 def run() -> list[Row]:
