@@ -287,14 +287,15 @@ class _Maker:
 
     def _annotations(self, subject: Subject, spec: dict[str, Any], evidence: list[Evidence]) -> dict[str, str]:
         window = self.window
-        covered = "unknown" if window.coverage is None else f"{window.coverage:.4f}"
+        unwatched = window.coverage is None
+        covered = "unknown" if unwatched else f"{window.coverage:.4f}"
         found = {
             "beyond": str(sum(item.beyond for item in evidence)),
             "bound": f"{self.choices.spread} addresses of a block for each that was seen",
             "coverage": covered,
             "digest": digest(spec),
             "generated-by": f"fathom {__version__}",
-            "lost": str(window.lost),
+            "lost": "unknown" if unwatched and not window.lost else str(window.lost),
             "window": f"{_time(window.since)}/{_time(window.until)}",
             "workloads": " ".join(subject.workloads),
         }

@@ -310,7 +310,9 @@ def test_annotations_say_what_the_policy_rests_on() -> None:
     assert said["lost"] == "7"
     assert said["coverage"] == "0.5000"
     assert said["thin-data"] == "1 flows, less than a day, coverage 0.5000"
-    assert other.documents[1]["metadata"]["annotations"][PREFIX + "thin-data"] == "1 flows, a window that is not known"
+    unwatched = other.documents[1]["metadata"]["annotations"]
+    assert (unwatched[PREFIX + "coverage"], unwatched[PREFIX + "lost"]) == ("unknown", "unknown")
+    assert unwatched[PREFIX + "thin-data"] == "1 flows, a window that is not known"
     assert (
         generate(flows, Inventory(shop()))
         .documents[0]["metadata"]["annotations"][PREFIX + "window"]
