@@ -140,17 +140,17 @@ def _counts(rows: npt.NDArray[np.void], spans: Spans, into: npt.NDArray[np.int8]
 
 def divisions(store: Store, query: EdgeQuery) -> tuple[Cuts, int]:
     """What the material of the edges that ``query`` selects is divided by: (edge, time) pairs, sorted, at which an end
-    changed in some cluster; and the length of the facts' intervals in seconds."""
+    changed in some cluster; and what divides all starts of the facts' intervals (seconds; 0: there are none)."""
     spans, found = store.spans(query), [np.zeros((0, 2), np.int64)]
     by_cluster = store.inventory(query.window)
-    interval = interval_s(store, query.window, spans)
+    common = _common_s(store, query.window, spans)
     for cluster in sorted(by_cluster):
         inventory = Inventory(joined(by_cluster[cluster], by_cluster.get("", Records())))
         if not steady(inventory):
             flows = _Edges(store, spans, cluster).flows(spans)
-            flow, time = changes(flows, inventory, interval)
+            flow, time = changes(flows, inventory, _bounded(common))
             found.append(np.stack([flows.rows["edge"][flow], time], axis=1))
-    return np.unique(np.concatenate(found), axis=0), interval
+    return np.unique(np.concatenate(found), axis=0), common
 
 
 def _cut(
@@ -174,8 +174,15 @@ def _cut(
 
 def interval_s(store: Store, window: Window, spans: Spans) -> int:
     """The length of the facts' intervals in seconds, at most ``LONGEST_INTERVAL_S``: what divides all their starts."""
+    return _bounded(_common_s(store, window, spans))
+
+
+def _common_s(store: Store, window: Window, spans: Spans) -> int:
     times = np.concatenate([spans["first"], spans["last"]])
-    common = math.gcd(store.interval_s(window), int(np.gcd.reduce(times)) if len(times) else 0)
+    return math.gcd(store.interval_s(window), int(np.gcd.reduce(times)) if len(times) else 0)
+
+
+def _bounded(common: int) -> int:
     return common if 0 < common <= LONGEST_INTERVAL_S else math.gcd(common, LONGEST_INTERVAL_S)
 
 

@@ -20,6 +20,7 @@ import msgspec
 from fathom import __version__
 from fathom.errors import StoreDamaged, UsageError
 from fathom.store.columns import MERGED_LIST, MERGED_ROW
+from fathom.store.interface import Window
 from fathom.store.making import Making
 from fathom.store.merging import Input, Slices, Span, refuse_observed_twice, slices
 from fathom.store.queries import EDGE
@@ -275,14 +276,15 @@ def _identity(held: Sequence[_Held], more: Plain, asked: str, now_s: int) -> dic
     windows = sorted({(span.since_s, span.until_s) for item in held for span in item.input.spans})
     if more and not held:
         windows = [more.window]
-    intervals = [int(item.told.get("interval_s", "0") or 0) for item in held] or [1]
+    whole = Window(windows[0][0], max(until for _, until in windows))
+    intervals = [item.store.interval_s(whole) for item in held] or [1]
     details = {item.told["detail"] for item in held} or {"hour"}
     sources = sorted({item.input.source for item in held})
     taken = max((item.input.taken_s for item in held), default=now_s)
     return {
         "source": ",".join(sources) or f"files-{secrets.token_hex(8)}",
-        "since": str(windows[0][0]),
-        "until": str(max(until for _, until in windows)),
+        "since": str(whole.since_s),
+        "until": str(whole.until_s),
         "windows": msgspec.json.encode(windows).decode(),
         "taken": str(taken),
         "version": __version__,

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from fathom.errors import StoreError
 from fathom.store import schema
-from fathom.store.interface import SECONDS_PER_HOUR, Window
+from fathom.store.interface import Window
 from fathom.store.sqlite import files, foreign
 from fathom.store.sqlite.engine import Clock, SqliteStore
 from fathom.store.sqlite.reader import View
@@ -58,9 +58,10 @@ class RecordingStore(SqliteStore):
         return window
 
     def interval_s(self, window: Window) -> int:
-        """The interval of what it was taken from, where it says so; see ``Store.interval_s``."""
+        """What it was taken from had as its own, where it says so; see ``Store.interval_s``."""
         told = self.told().get("interval_s", "")
-        return int(told) if told.isdecimal() and 0 < int(told) <= SECONDS_PER_HOUR else super().interval_s(window)
+        usable = told.isascii() and told.isdecimal() and len(told) < 19 and int(told) > 0
+        return int(told) if usable else super().interval_s(window)
 
     def told(self) -> dict[str, str]:
         """What the recording says about itself."""
