@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -43,9 +44,12 @@ def seen(store, window):
     return flows, found.window, found.nodes, found.gaps, found.losses, found.inventory.records, store.syscalls(window)
 
 
-def merged(folder, names, name="merged"):
+NOTHING = Plain()
+
+
+def merged(folder, names, name="merged", more=NOTHING):
     stores = [open_recording(folder / each) for each in names]
-    merge(stores, Plain(), folder / name, Making(), DAY)
+    merge(stores, more, folder / name, Making(), DAY)
     for store in stores:
         store.close()
     return open_recording(folder / name)
@@ -138,6 +142,61 @@ def test_two_servers_are_added_up(world, tmp_path):
         name: [Namespace("ns", {"in": name})] for name in ("east", "west")
     }
     found.close()
+
+
+def recorded(world, folder, name, hours, step=10):
+    """A recording of store ``name`` for each of ``hours``: a connection at its beginning, and one ``step`` later."""
+    store = open_store(f"sqlite://{folder}/{name}", clock=world.clock)
+    edge = world.edge("w", node=name, kind="Deployment", namespace="ns", pod="w", cluster=name)
+    for hour in hours:
+        begin = HOUR + 3_600 * hour
+        rows = [(edge, at, {"connections": 1}) for at in (begin, begin + step)]
+        store.write(world.batch(*rows, node=name, observed=((begin, begin + 2 * step),)))
+    for hour in hours:
+        begin = HOUR + 3_600 * hour
+        store.record(EdgeQuery(Window(begin, begin + 3_600)), folder / f"{name}{hour}")
+    store.close()
+
+
+def connections(recording):
+    return sum(row.sums.connections for row in recording.edges(EdgeQuery(Window(DAY, DAY + 86_400))).items)
+
+
+def test_what_was_made_of_several_stores_is_not_taken_for_one_store(world, tmp_path):
+    recorded(world, tmp_path, "a", [0])
+    recorded(world, tmp_path, "b", [0, 2])
+    merged(tmp_path, ("a0", "b0"), "one").close()
+    merged(tmp_path, ("a0", "b2"), "two").close()
+    for names in (("one", "two"), ("a0", "one"), ("two", "b2")):
+        with pytest.raises(UsageError, match="both were made of what was recorded of"):
+            merged(tmp_path, names, "three")
+    with closing(merged(tmp_path, ("a0", "b0", "b2"), "all")) as found:
+        assert connections(found) == 6
+    with closing(merged(tmp_path, ("one", "b2"), "later")) as found:
+        assert connections(found) == 6
+
+
+def test_objects_from_files_do_not_make_an_interval_shorter(world, tmp_path):
+    recorded(world, tmp_path, "a", [0])
+    merged(tmp_path, (), "files", Plain(records=Records(namespaces=[Namespace("other")]))).close()
+    with closing(open_recording(tmp_path / "a0")) as alone, closing(merged(tmp_path, ("a0", "files"))) as found:
+        assert alone.told_interval_s() == found.told_interval_s() == 10
+        assert [material(item).flows.to_dict(0)["last_seen"] for item in (alone, found)] == [HOUR + 19] * 2
+
+
+def test_of_two_stores_no_fact_is_taken_for_shorter_than_it_is(world, tmp_path):
+    recorded(world, tmp_path, "a", [0], step=10)
+    recorded(world, tmp_path, "b", [0], step=60)
+    with closing(merged(tmp_path, ("a0", "b0"))) as found:
+        flows = material(found, cluster="b").flows
+        last = {flow["node"]: flow["last_seen"] for flow in map(flows.to_dict, range(len(flows)))}
+    assert last == {"b": HOUR + 119}
+
+
+def test_nothing_is_not_made_a_recording(tmp_path):
+    with pytest.raises(UsageError, match="nothing in what was named"):
+        merged(tmp_path, ())
+    assert not (tmp_path / "merged").exists()
 
 
 def test_two_stores_that_differ_about_an_object_are_refused(world, tmp_path):

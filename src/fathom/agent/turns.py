@@ -35,8 +35,8 @@ _NS = 1_000_000_000
 MAP_FULL, RING_FULL = 0.5, 0.3
 _SOONEST_NS = _NS // 2
 #: Records of a ring that are read at once, so that they are still in the CPU's cache when they are folded, and how
-#: often in one turn: a ring of the usual size is empty then.
-_PIECE, _PIECES = 4_096, 8
+#: often in one turn: a ring of the usual size is empty then. At the end of an interval the largest is.
+_PIECE, _PIECES, _ALL = 4_096, 8, 4_096
 #: Probes that count in a map of the kernel and are read once in an interval.
 AGGREGATING = frozenset(("flow",))
 
@@ -98,7 +98,7 @@ class Turns:
             if watched.name in AGGREGATING:
                 self._read_map(watched, now, ended, latest if ended else wall)
             else:
-                self._read_ring(watched, now, whole)
+                self._read_ring(watched, now, whole, _ALL if ended else _PIECES)
         if ended and (last or now.monotonic_ns - self._snapshot_ns >= self._snapshot_due_ns):
             self._snapshot_ns = now.monotonic_ns
             for watched in self._watched:
@@ -114,17 +114,17 @@ class Turns:
         """Read rings again in the midst of a long turn: what ends an interval takes as long as they need to fill."""
         for watched in self._watched:
             if watched.name not in AGGREGATING:
-                self._read_ring(watched, now, whole=last)
+                self._read_ring(watched, now, last, _ALL if last else _PIECES)
 
     @property
     def _snapshot_due_ns(self) -> int:
         """A tick less than the setting, so that a late tick does not skip an interval."""
         return self._settings.sockets_interval_s * _NS - _NS // 2
 
-    def _read_ring(self, watched: Watched, now: Clock, whole: bool) -> None:
+    def _read_ring(self, watched: Watched, now: Clock, whole: bool, pieces: int) -> None:
         """Take in what is there. What it means is told once a tick, however often the ring is read: much of it is the
         same, and is folded as it comes."""
-        for _ in range(_PIECES):
+        for _ in range(pieces):
             records = watched.drain(_PIECE)
             self._events.publish(records, watched.name, now)
             for bucket, part in self.reducer.apart(records, watched.times, self.wall.offset_ns):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -48,7 +49,8 @@ def key_for(server: str, token_file: str | None, env: Mapping[str, str]) -> str:
 
 def _require_owner(server: str, key_file: Path) -> None:
     """Raises AuthenticationError if somebody else than the key's owner listens at ``server``: they would learn it."""
-    stranger = other_listener(urlsplit(server).port or 80, key_file.stat().st_uid)
+    where = urlsplit(server)
+    stranger = other_listener(where.hostname or "", where.port or 80, key_file.stat().st_uid)
     if stranger is not None:
         raise AuthenticationError(
             f"user {stranger} of this machine listens at {server}, and not the owner of {key_file}",
@@ -57,17 +59,35 @@ def _require_owner(server: str, key_file: Path) -> None:
         )
 
 
-def other_listener(port: int, owner: int) -> int | None:
-    """A user, neither ``owner`` nor root, who listens on TCP ``port`` of this machine; None if nobody does."""
-    return min(listeners(port) - {0, owner}, default=None)
+def other_listener(host: str, port: int, owner: int) -> int | None:
+    """A user, neither ``owner`` nor root, who listens where ``host`` (an address, or ``localhost``) and TCP ``port`` of
+    this machine are reached; None if nobody does."""
+    return min(listeners(host, port) - {0, owner}, default=None)
 
 
-def listeners(port: int, net: Path = Path("/proc/net")) -> set[int]:
-    """Users that listen on TCP ``port`` of this machine (format: Documentation/networking/proc_net_tcp); none where the
-    system has no such table."""
-    tables = [table.read_text().splitlines()[1:] for table in (net / "tcp", net / "tcp6") if table.exists()]
-    rows = [line.split() for table in tables for line in table]
-    return {int(row[7]) for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
+def listeners(host: str, port: int, net: Path = Path("/proc/net")) -> set[int]:
+    """Users that listen on TCP ``port`` of this machine, at ``host`` or at all addresses (format:
+    Documentation/networking/proc_net_tcp); none where the system has no such table."""
+    try:
+        meant = {ip_address(text) for text in (("127.0.0.1", "::1") if host == "localhost" else (host,))}
+    except ValueError:
+        meant = set()  # another name: whoever listens at the port may be meant
+    found: set[int] = set()
+    for table in (net / "tcp", net / "tcp6"):
+        for row in [line.split() for line in table.read_text().splitlines()[1:]] if table.exists() else ():
+            address, _, number = row[1].rpartition(":")
+            if row[3] == "0A" and int(number, 16) == port and (not meant or _reached(address, meant)):
+                found.add(int(row[7]))
+    return found
+
+
+def _reached(words: str, meant: set[IPv4Address | IPv6Address]) -> bool:
+    """Whether what listens at an address of /proc/net/tcp (words of 32 bits in the machine's order, in hex) is reached
+    by one of those."""
+    octets = b"".join(int(words[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(words), 8))
+    at_all = not any(octets) or octets == bytes(10) + b"\xff\xff" + bytes(4)
+    mapped = octets[12:] if octets[:12] == bytes(10) + b"\xff\xff" else octets
+    return at_all or ip_address(octets) in meant or ip_address(mapped) in meant
 
 
 def loopback(server: str) -> bool:

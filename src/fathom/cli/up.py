@@ -169,7 +169,7 @@ async def _show(plan: Plan, supervisor: Supervisor) -> None:
         key = key_for(f"http://{plan.rest.here}", str(plan.data / KEY_FILE), {})
     footer = _footer(plan)
     async with Client(f"http://{plan.rest.here}", key) as client:
-        stranger = partial(other_listener, plan.rest.port, plan.who.uid)
+        stranger = partial(other_listener, plan.rest.here.host, plan.rest.port, plan.who.uid)
         watch = Watch(client, supervisor.children, socket.gethostname(), stranger)
         if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
             await plain(watch.look, footer, plan.interval_s)

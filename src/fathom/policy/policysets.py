@@ -47,6 +47,9 @@ _HARMLESS = frozenset(
         ("networking.k8s.io", "IngressClass"),
         ("networking.k8s.io", "IPAddress"),
         ("networking.k8s.io", "ServiceCIDR"),
+        # Orders Calico's own policies, of which each is not understood by itself.
+        ("crd.projectcalico.org", "Tier"),
+        ("projectcalico.org", "Tier"),
         ("cilium.io", "CiliumEndpoint"),
         ("cilium.io", "CiliumIdentity"),
         ("cilium.io", "CiliumNode"),
@@ -102,7 +105,7 @@ def read(documents: Iterable[Document], problems: Iterable[Problem] = ()) -> Pol
     """The policies in ``documents``; ``problems`` are those of reading the texts, kept with the others."""
     found = list(problems)
     policies: list[Policy] = []
-    seen: dict[tuple[str, str, str], Document] = {}
+    seen: dict[tuple[str, ...], Document] = {}
     for document in documents:
         mine: list[Problem] = []
         try:
@@ -116,12 +119,13 @@ def read(documents: Iterable[Document], problems: Iterable[Problem] = ()) -> Pol
 
 
 def _once(
-    policies: list[Policy], document: Document, seen: dict[tuple[str, str, str], Document], problems: list[Problem]
+    policies: list[Policy], document: Document, seen: dict[tuple[str, ...], Document], problems: list[Problem]
 ) -> list[Policy]:
     """The same policy twice: an equal document counts once, a different one is refused."""
     if not policies:
         return []
-    key = (policies[0].kind, policies[0].namespace, policies[0].name)
+    group = str(document.data.get("apiVersion", "")).partition("/")[0]
+    key = (group, policies[0].kind, policies[0].namespace, policies[0].name)
     first = seen.setdefault(key, document)
     if first is document:
         return policies

@@ -6,7 +6,7 @@ a server that was killed left half made is deleted at the next start. The disk i
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import secrets
 import shutil
 import threading
@@ -22,6 +22,7 @@ from fathom.server.workers import Workers
 from fathom.store.interface import EdgeQuery, Store, Window
 from fathom.store.making import Making, Stopped
 
+_LOG = logging.getLogger(__name__)
 #: The folder, below the data directory.
 FOLDER = "recordings"
 #: The least that a recording needs.
@@ -31,10 +32,14 @@ _RETRY = {"Retry-After": "10"}
 
 def clean(data: Path) -> None:
     """Delete what a server that was killed left behind below the data directory ``data``."""
-    with contextlib.suppress(FileNotFoundError):
+    try:
         for path in (data / FOLDER).iterdir():
             if not path.is_dir():  # nothing of ours
                 path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _LOG.warning("what is left in %s cannot be deleted: %s", data / FOLDER, error)
 
 
 class Recorder:

@@ -269,6 +269,10 @@ class Store(Protocol):
         agents align intervals, so that it is their length. 0 if no fact is there."""
         ...
 
+    def told_interval_s(self) -> int:
+        """The same, of all that a recording was taken from; 0 where that is not told, and of any other store."""
+        ...
+
     def spans(self, query: EdgeQuery, cuts: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.void]:
         """When, and how much, something was counted on the edges that ``query`` selects: rows of
         ``fathom.store.spans.SPAN``, sorted by edge, then by time. Limit, cursor and order do not count here.

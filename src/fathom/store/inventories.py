@@ -59,7 +59,7 @@ class EndpointRow(NamedTuple):
 
 
 class AddressRow(NamedTuple):
-    """One row of ``endpoint_addresses``, in the order of its columns."""
+    """One row of ``endpoint_addresses``."""
 
     address_key: str
     valid_from: int

@@ -148,7 +148,7 @@ def divisions(store: Store, query: EdgeQuery) -> tuple[Cuts, int]:
         inventory = Inventory(joined(by_cluster[cluster], by_cluster.get("", Records())))
         if not steady(inventory):
             flows = _Edges(store, spans, cluster).flows(spans)
-            flow, time = changes(flows, inventory, _bounded(common))
+            flow, time = changes(flows, inventory, bounded_s(common))
             found.append(np.stack([flows.rows["edge"][flow], time], axis=1))
     return np.unique(np.concatenate(found), axis=0), common
 
@@ -174,15 +174,18 @@ def _cut(
 
 def interval_s(store: Store, window: Window, spans: Spans) -> int:
     """The length of the facts' intervals in seconds, at most ``LONGEST_INTERVAL_S``: what divides all their starts."""
-    return _bounded(_common_s(store, window, spans))
+    return bounded_s(_common_s(store, window, spans))
 
 
 def _common_s(store: Store, window: Window, spans: Spans) -> int:
+    if told := store.told_interval_s():
+        return told
     times = np.concatenate([spans["first"], spans["last"]])
     return math.gcd(store.interval_s(window), int(np.gcd.reduce(times)) if len(times) else 0)
 
 
-def _bounded(common: int) -> int:
+def bounded_s(common: int) -> int:
+    """The length of intervals, of which ``common`` divides all starts (seconds; 0: there are none)."""
     return common if 0 < common <= LONGEST_INTERVAL_S else math.gcd(common, LONGEST_INTERVAL_S)
 
 

@@ -328,6 +328,10 @@ class MemoryStore:
             inside = (f.bucket for f in self._facts if not f.gone and window.since_s <= f.bucket < window.until_s)
             return math.gcd(*inside)
 
+    def told_interval_s(self) -> int:
+        """See ``Store.told_interval_s``."""
+        return 0
+
     def spans(self, query: EdgeQuery, cuts: Cuts | None = None) -> Spans:
         """See ``Store.spans``."""
         filters.check(query)

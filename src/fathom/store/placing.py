@@ -72,6 +72,9 @@ class Part:
             ) from error
         with contextlib.suppress(FileNotFoundError):
             if os.lstat(self.path).st_ino == found.st_ino:
+                if found.st_nlink > 1:  # it is in its place already, and only the end of that was missed
+                    self.path.unlink()
+                    return False
                 os.ftruncate(descriptor, 0)
                 os.fchmod(descriptor, 0o600)
                 return True

@@ -267,6 +267,14 @@ async def test_the_loop_itself_hands_over_what_is_left(world: Callable[..., Any]
     assert contiguous(w)[-1].end_ns == w.clock.wall_ns
 
 
+async def test_the_last_turn_leaves_nothing_in_a_large_ring(world: Callable[..., Any]) -> None:
+    w = world()
+    w.tcp.show(observation(110_000, time=w.now()))
+    w.turn(last=True)
+    await w.settle()
+    assert total(w) == 110_000
+
+
 async def test_what_is_alike_waits_for_the_tick_and_never_for_another_interval(world: Callable[..., Any]) -> None:
     """Rings may be read more often than a tick: what they told is held back, and counted where it belongs."""
     w = world()

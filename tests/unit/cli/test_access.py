@@ -37,7 +37,7 @@ def test_a_file_comes_before_the_environment_comes_before_the_local_key(tmp_path
 
 
 def test_the_local_key_is_not_sent_to_another_users_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "listeners", lambda _port: {0, 65_534})
+    monkeypatch.setattr(access, "listeners", lambda _host, _port: {0, 65_534})
     with pytest.raises(AuthenticationError, match="user 65534 of this machine listens at"):
         key_for(HERE, None, {})
     assert key_for(HERE, None, {"FATHOM_TOKEN": "given"}) == "given"
@@ -45,9 +45,31 @@ def test_the_local_key_is_not_sent_to_another_users_server(monkeypatch: pytest.M
 
 def test_who_listens_is_read_from_the_kernels_tables(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
-        assert access.listeners(server.getsockname()[1]) == {os.geteuid()}
-        assert access.listeners(1) == set()
-    assert access.listeners(1, tmp_path) == set()
+        port = server.getsockname()[1]
+        assert access.listeners("127.0.0.1", port) == access.listeners("localhost", port) == {os.geteuid()}
+        assert access.listeners("a-name", port) == {os.geteuid()}
+        assert access.listeners("127.0.0.1", 1) == set()
+    assert access.listeners("127.0.0.1", 1, tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("listens", "asked", "meant"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.2", "127.0.0.1", False),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("::", "127.0.0.1", True),
+        ("::ffff:127.0.0.1", "127.0.0.1", True),
+        ("::1", "127.0.0.1", False),
+        ("::1", "::1", True),
+        ("127.0.0.1", "::1", False),
+    ],
+)
+def test_who_listens_elsewhere_is_not_meant(listens: str, asked: str, meant: bool) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in listens else socket.AF_INET) as server:
+        server.bind((listens, 0))
+        server.listen()
+        assert access.listeners(asked, server.getsockname()[1]) == ({os.geteuid()} if meant else set())
 
 
 def test_the_local_key_is_sent_nowhere_else() -> None:

@@ -6,8 +6,11 @@ but GET is ever sent, and nothing is read from standard input.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import selectors
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -56,7 +59,11 @@ class Kubectl:
             command.append(f"--context={self.context}")
         try:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
             )
         except OSError as error:
             raise UsageError(
@@ -68,7 +75,8 @@ class Kubectl:
             try:
                 out, said = _read(process, " ".join(command))
             finally:
-                process.kill()  # nothing, where it has ended
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)  # its credential plugin too, where that has not ended
         if process.returncode:
             raise _failure(" ".join(command), said.decode(errors="replace"))
         return out
@@ -87,7 +95,11 @@ def _read(process: subprocess.Popen[bytes], command: str) -> tuple[bytes, bytes]
         while ready.get_map():
             if time.monotonic() > deadline:
                 raise _late(command, said)
-            for key, _ in ready.select(timeout=1):
+            over = process.poll() is not None
+            waiting = ready.select(timeout=0 if over else 0.1)
+            if over and not waiting:
+                break  # what it started holds the pipes still
+            for key, _ in waiting:
                 part = key.fileobj.read1(1 << 20)  # type: ignore[union-attr]  # a pipe's reader
                 if not part:
                     ready.unregister(key.fileobj)

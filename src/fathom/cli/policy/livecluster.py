@@ -173,6 +173,7 @@ class _Cluster:
         room, objects = MOST_TOGETHER, 0
         for path in lists:
             for name, text, count in self._list(path):
+                assert name not in found.texts, f"two lists are called {name}"
                 found.texts[name] = text
                 objects += count
                 room -= len(text)
@@ -204,7 +205,8 @@ class _Cluster:
         raise AssertionError("no try")
 
     def _parts(self, path: str) -> Iterator[tuple[str, str, int]]:
-        name = f"{SCHEME}{self.name}/{path.rpartition('/')[2]}"
+        # With the group: NetworkPolicies of several makers may stand beside one another.
+        name = f"{SCHEME}{self.name}/{path.removeprefix('/apis/').removeprefix('/api/')}"
         following = ""
         for number in range(MOST_PARTS):
             more = f"&continue={quote(following, safe='')}" if following else ""

@@ -33,7 +33,7 @@ def command(
 ) -> None:
     """Take a recording from a server, or from a store.
 
-    It is written to FILE.part, read again in whole, and only then put in its place.
+    It is written to FILE.part, and put in its place when it is whole: what a server sent is read again before.
     """
     from fathom.cli.record.summary import lines
     from fathom.cli.record.taking import from_server, from_store

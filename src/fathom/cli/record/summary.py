@@ -16,6 +16,7 @@ from fathom.errors import StoreDamaged
 from fathom.server.answers import Coverage, Gap, Loss
 from fathom.server.times import text_s
 from fathom.store.interface import Window
+from fathom.store.material import bounded_s
 from fathom.store.tallies import Tally
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _summary(store: RecordingStore, file: Path) -> Summary:
             since=text_s(window.since_s),
             until=text_s(window.until_s),
             detail=told.get("detail", ""),
-            interval_s=store.interval_s(window),
+            interval_s=bounded_s(store.told_interval_s() or store.interval_s(window)),
             asked=msgspec.json.decode(told.get("asked", "{}"), type=dict[str, str | int]),
             nodes=[NodeSeen(row.node, text_s(row.first_seen), text_s(row.last_seen)) for row in nodes],
             clusters=store.clusters(),

@@ -384,6 +384,10 @@ class SqliteStore:
         """See ``Store.interval_s``."""
         return self._asking(lambda view: view.interval_s(window))
 
+    def told_interval_s(self) -> int:
+        """See ``Store.told_interval_s``."""
+        return 0
+
     def spans(self, query: EdgeQuery, cuts: Cuts | None = None) -> Spans:
         """See ``Store.spans``."""
         filters.check(query)

@@ -22,6 +22,7 @@ from fathom.errors import StoreDamaged, UsageError
 from fathom.store.columns import MERGED_LIST, MERGED_ROW
 from fathom.store.interface import Window
 from fathom.store.making import Making
+from fathom.store.material import bounded_s
 from fathom.store.merging import Input, Slices, Span, refuse_observed_twice, slices
 from fathom.store.queries import EDGE
 from fathom.store.sqlite import foreign, plain
@@ -33,6 +34,8 @@ from fathom.store.sqlite.recording import RecordingStore
 from fathom.store.stretches import Stretch
 
 _NS = 1_000_000_000
+#: Between the stores of which a recording was made.
+_AND = ","
 #: Windows that one recording may be of.
 _MOST_WINDOWS = 10_000
 _LOSS_SUMS = ", ".join(
@@ -131,6 +134,8 @@ def merge(stores: Sequence[RecordingStore], more: Plain, path: Path, making: Mak
 
     Raises UsageError if they cannot be one, and as ``NewRecording`` does.
     """
+    if not stores and not more:
+        raise UsageError("there is nothing in what was named", affects="no recording was made", do="name other files")
     held = [_held(store) for store in stores]
     asked = _check(held, more)
     sources: dict[str, list[_Held]] = defaultdict(list)
@@ -184,9 +189,22 @@ def _check(held: Sequence[_Held], more: Plain) -> str:
         )
     for number, one in enumerate(held):
         for other in held[number + 1 :]:
+            _check_parts(one.input, other.input)
             if one.input.source != other.input.source:
                 _check_pair(one, other)
     return next(iter(asked), "{}")
+
+
+def _check_parts(one: Input, other: Input) -> None:
+    """Two recordings of one store are told apart by their time; one that was made of several stores by nothing."""
+    parts = [set(item.source.split(_AND)) for item in (one, other)]
+    common = sorted(parts[0] & parts[1])
+    if common and (len(parts[0]) > 1 or len(parts[1]) > 1) and _overlap(one, other):
+        raise UsageError(
+            f"{one.name} and {other.name} are of the same time, and both were made of what was recorded of {common[0]}",
+            affects="nothing was made: what is in both would be counted twice, or what is in one left out",
+            do="merge the recordings that they were made of",
+        )
 
 
 def _check_pair(one: _Held, other: _Held) -> None:
@@ -277,18 +295,30 @@ def _identity(held: Sequence[_Held], more: Plain, asked: str, now_s: int) -> dic
     if more and not held:
         windows = [more.window]
     whole = Window(windows[0][0], max(until for _, until in windows))
-    intervals = [item.store.interval_s(whole) for item in held] or [1]
     details = {item.told["detail"] for item in held} or {"hour"}
     sources = sorted({item.input.source for item in held})
     taken = max((item.input.taken_s for item in held), default=now_s)
     return {
-        "source": ",".join(sources) or f"files-{secrets.token_hex(8)}",
+        "source": _AND.join(sources) or f"files-{secrets.token_hex(8)}",
         "since": str(whole.since_s),
         "until": str(whole.until_s),
         "windows": msgspec.json.encode(windows).decode(),
         "taken": str(taken),
         "version": __version__,
         "detail": "interval" if details == {"interval"} else "hour",
-        "interval_s": str(math.gcd(*intervals)),
+        "interval_s": str(_interval_s(held, whole)),
         "asked": asked,
     }
+
+
+def _interval_s(held: Sequence[_Held], whole: Window) -> int:
+    """What divides all starts of intervals of one store; of several stores the longest interval, so that no fact of any
+    is taken for shorter than it is. What holds no traffic has no part in it."""
+    by_source: dict[str, int] = defaultdict(int)
+    for item in held:
+        if item.edges:
+            told = item.store.told_interval_s() or item.store.interval_s(whole)
+            by_source[item.input.source] = math.gcd(by_source[item.input.source], told)
+    if len(by_source) < 2:
+        return next(iter(by_source.values()), 0 if held else 1)
+    return max(map(bounded_s, by_source.values()))

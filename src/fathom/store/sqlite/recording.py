@@ -57,11 +57,10 @@ class RecordingStore(SqliteStore):
             raise foreign.damaged(self.path, "it says that it is of a time that is none")
         return window
 
-    def interval_s(self, window: Window) -> int:
-        """What it was taken from had as its own, where it says so; see ``Store.interval_s``."""
+    def told_interval_s(self) -> int:
+        """See ``Store.told_interval_s``."""
         told = self.told().get("interval_s", "")
-        usable = told.isascii() and told.isdecimal() and len(told) < 19 and int(told) > 0
-        return int(told) if usable else super().interval_s(window)
+        return int(told) if told.isascii() and told.isdecimal() and len(told) < 19 else 0
 
     def told(self) -> dict[str, str]:
         """What the recording says about itself."""

@@ -6,6 +6,7 @@ It is told what to answer by the JSON file beside it, and keeps the arguments th
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -44,6 +45,8 @@ def main() -> None:
     if url.path in told.get("sleeps", ()):
         print("To sign in, open a browser", file=sys.stderr, flush=True)
         time.sleep(60)
+    if url.path in told.get("leaves", ()):
+        subprocess.Popen(["sleep", "30"])
     if url.path in told["objects"]:
         print(json.dumps(part(told["objects"][url.path], parse_qs(url.query), told, url.path)))
     elif url.path in told["answers"]:

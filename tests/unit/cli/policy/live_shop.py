@@ -32,6 +32,7 @@ PLURALS = {
     "CiliumEndpoint": ("cilium.io/v2", "ciliumendpoints"),
     "AdminNetworkPolicy": ("policy.networking.k8s.io/v1alpha1", "adminnetworkpolicies"),
     "GlobalNetworkPolicy": ("crd.projectcalico.org/v1", "globalnetworkpolicies"),
+    "Tier": ("crd.projectcalico.org/v1", "tiers"),
     "IPPool": ("crd.projectcalico.org/v1", "ippools"),
 }
 POLICIES = "/apis/networking.k8s.io/v1/networkpolicies"

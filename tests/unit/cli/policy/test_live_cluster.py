@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +40,9 @@ def test_a_live_cluster_answers_as_its_files_do(run: Run, server: Callable[..., 
     server(shop())
     files, live = run(*command.split(), *ALL), run(*command.split(), "--policies", "kube:", *LIVE)
     assert files.status == live.status
-    assert without_state(live.out.replace("kube:prod/networkpolicies", "policies/shop.yaml")) == files.out.rstrip("\n")
+    assert without_state(
+        live.out.replace("kube:prod/networking.k8s.io/v1/networkpolicies", "policies/shop.yaml")
+    ) == files.out.rstrip("\n")
     if command != "exposure":
         assert live.out != files.out
         assert "fathom: 4 policies of kube:prod (https://prod:6443) as of 2" in live.err
@@ -93,6 +97,47 @@ def test_kinds_that_are_not_evaluated_are_read_all_the_same(run: Run, server: Ca
     assert set(json.loads(got.out)["flows"]) >= {"unknown"}
     assert json.loads(got.out)["flows"]["allowed"] == 0
     assert "ippools" not in calls.read_text()
+
+
+def beside(told: dict[str, Any], kind: str, plural: str, items: list[dict[str, Any]]) -> None:
+    """``told`` has a kind of Calico's too."""
+    path = "/apis/crd.projectcalico.org/v1"
+    groups = told["answers"]["/apis"]["groups"]
+    if path not in told["answers"]:
+        groups.append({"name": "crd.projectcalico.org", "versions": [{"groupVersion": "crd.projectcalico.org/v1"}]})
+        told["answers"][path] = {"resources": []}
+    told["answers"][path]["resources"].append({"name": plural, "kind": kind, "verbs": ["get", "list"]})
+    told["objects"][f"{path}/{plural}"] = items
+    told["kinds"][f"{path}/{plural}"] = (kind, "crd.projectcalico.org/v1")
+
+
+def test_lists_of_one_name_in_two_groups_are_both_read(run: Run, server: Callable[..., Path]) -> None:
+    """Calico has a kind NetworkPolicy too; that none of those is there says nothing of the others."""
+    told = shop()
+    server(told)
+    plain = run("replay", "--policies", "kube:", *SEEN).out
+    beside(told, "Tier", "tiers", [{"metadata": {"name": "default"}, "spec": {}}])
+    beside(told, "NetworkPolicy", "networkpolicies", [])
+    server(told)
+    got = run("replay", "--policies", "kube:", *SEEN)
+    assert got.out == plain
+    assert "fathom: 4 policies of kube:prod" in got.err
+    same = {"metadata": {"name": "default-deny", "namespace": "shop"}, "spec": {"selector": "all()"}}
+    told["objects"]["/apis/crd.projectcalico.org/v1/networkpolicies"].append(same)
+    server(told)
+    got = run("replay", "--policies", "kube:", *SEEN, "-o", "json")
+    assert "5 policies of kube:prod" in got.err
+    assert json.loads(got.out)["flows"]["allowed"] == 0, "what is not understood may deny anything"
+
+
+def test_what_kubectl_has_started_is_not_waited_for(
+    run: Run, server: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubectl, "PROCESS_S", 20)
+    server(shop() | {"leaves": [POLICIES]})
+    begun = time.monotonic()
+    assert run("replay", "--policies", "kube:", *SEEN).status == 1
+    assert time.monotonic() - begun < 20
 
 
 def test_the_version_that_is_read_is_asked_for() -> None:

@@ -291,6 +291,8 @@ def test_two_of_plain_files_of_the_same_time_are_refused(run: Run) -> None:
     ("arguments", "words"),
     [
         ((), "nothing to import"),
+        (("--flows", "/dev/null"), "nothing in what was named"),
+        (("--syscalls", "/dev/null"), "nothing in what was named"),
         (("all.fathom", "./all.fathom"), "is named twice"),
         (("new.fathom",), "there is no store or recording"),
         (("--flows", "-", "--syscalls", "-"), "standard input (-) is named 2 times"),
