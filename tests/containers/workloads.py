@@ -145,8 +145,9 @@ def _nginx_drive(container: Container, folder: Path) -> None:
     assert [row[0] for row in ask(container, ("POST", "/small.txt", "x"), ("POST", "/", "x" * 2048))] == [405, 413]
     before = _children(container)
     container.tell(signal.SIGHUP)
-    # The old ones close a connection that they were about to be asked on.
-    container.until("the workers are others", lambda: len(now := _children(container)) == 2 and not now & before)
+    # Until the old ones leave they take connections, of which they close those that ask too late.
+    container.until("the workers are others", lambda: len(_children(container) - before) == 2)
+    container.until("the old workers leave", lambda: all(map(_leaves, _children(container) & before)))
     _serves_files(container)
     log = (folder / "access.log").read_text().splitlines()
     served = ["200", "200", "200", "404"]
@@ -157,6 +158,15 @@ def _nginx_drive(container: Container, folder: Path) -> None:
 def _children(container: Container) -> set[str]:
     pid = container.pid()
     return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
+
+def _leaves(pid: str) -> bool:
+    """Whether an nginx worker says that it is shutting down, or is gone; strace, which may be there too, is none."""
+    try:
+        title = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"worker process" not in title or b"shutting down" in title
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def _go_drive(container: Container, folder: Path) -> None:
