@@ -458,7 +458,11 @@ class SqliteStore:
 
         def once() -> T:
             with contextlib.closing(View(self._layout)) as view:
-                answer = ask(view)
+                try:
+                    answer = ask(view)
+                except StoreBusy:
+                    view.check_unmoved()  # a file that goes while it is read may fail as a disk does: then ask again
+                    raise
                 view.check_unmoved()
                 return answer
 

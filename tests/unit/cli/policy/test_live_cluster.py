@@ -204,10 +204,10 @@ def test_no_kubectl_and_no_context_are_said(
 
 def test_time_and_size_are_bounded(run: Run, server: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     server(shop() | {"sleeps": [POLICIES]})
-    monkeypatch.setattr(kubectl, "PROCESS_S", 1)
+    monkeypatch.setattr(kubectl, "PROCESS_S", 8)
     got = run("replay", "--policies", "kube:", *SEEN)
     assert got.status == 2
-    assert "has not ended after 1 s; it said: To sign in, open a browser" in got.err
+    assert "has not ended after 8 s; it said: To sign in, open a browser" in got.err
     server(shop())
     monkeypatch.setattr(kubectl, "PROCESS_S", 60)
     monkeypatch.setattr(livecluster, "MOST_TOGETHER", 100)
