@@ -461,7 +461,9 @@ class SqliteStore:
                 try:
                     answer = ask(view)
                 except StoreBusy:
-                    view.check_unmoved()  # a file that goes while it is read may fail as a disk does: then ask again
+                    # A file that goes while it is read may fail as a disk does: then it is asked again.
+                    with self._lock:  # whoever takes files away holds it
+                        view.check_unmoved()
                     raise
                 view.check_unmoved()
                 return answer
