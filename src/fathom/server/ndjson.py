@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -27,15 +28,7 @@ class Lines(Response):
         """Send until the end, or until the reader leaves."""
         del scope
         async with self._place:
-            tasks = [asyncio.create_task(gone(receive)), asyncio.create_task(self._send(send))]
-            try:
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await unless_gone(receive, self._send(send))
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -44,6 +37,19 @@ class Lines(Response):
             await send({"type": "http.response.body", "body": part, "more_body": True})
             part = await self._following()
         await send({"type": "http.response.body", "body": b""})
+
+
+async def unless_gone(receive: Receive, sending: Coroutine[Any, Any, None]) -> None:
+    """``sending``, until it has ended or the reader has left. What it raises passes through."""
+    tasks = [asyncio.create_task(gone(receive)), asyncio.create_task(sending)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def gone(receive: Receive) -> None:

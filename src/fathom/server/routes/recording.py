@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from fathom.server.desk import AtDesk
 from fathom.server.documented import sends_file
 from fathom.server.filters import RecordingAsked
-from fathom.server.ndjson import gone
+from fathom.server.ndjson import gone, unless_gone
 from fathom.server.times import text_s
 
 router = APIRouter(prefix="/api/v1", tags=["recordings"])
@@ -76,15 +76,7 @@ class Sent(Response):
         """Send until the end, or until the reader leaves."""
         del scope
         with self._place:
-            tasks = [asyncio.create_task(gone(receive)), asyncio.create_task(self._send(send))]
-            try:
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await unless_gone(receive, self._send(send))
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
