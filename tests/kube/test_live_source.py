@@ -93,7 +93,8 @@ def test_the_live_cluster_answers_as_its_objects_in_files(cluster: Cluster, flow
         status, live, said = policy(
             "evaluate", *("--policies", "kube:"), *("--manifests", "kube:"), "--flows", str(flows)
         )
-        (tmp_path / "policies.json").write_text(cluster.get("networkpolicies,ciliumnetworkpolicies"))
+        whole = cluster.get("networkpolicies,ciliumnetworkpolicies")
+        (tmp_path / "policies.json").write_text(whole)
         (tmp_path / "objects.json").write_text(cluster.get(KINDS))
         files = ("--policies", str(tmp_path / "policies.json"), "--manifests", str(tmp_path / "objects.json"))
         again = policy("evaluate", *files, "--flows", str(flows))
@@ -106,7 +107,7 @@ def test_the_live_cluster_answers_as_its_objects_in_files(cluster: Cluster, flow
         for space in SPACES:
             cluster.kubectl("-n", space, "delete", "networkpolicies,ciliumnetworkpolicies", "--all")
     assert (status, again[0]) == (0, 0), said + again[2]
-    assert f"{len(made) + 1} policies of kube:" in said
+    assert f"fathom: {len(json.loads(whole)['items'])} policies of kube:" in said
     assert "has no CiliumNetworkPolicy" not in said
     assert "has no CiliumClusterwideNetworkPolicy" not in said
     lines = [[json.loads(line) for line in text.splitlines()] for text in (live, again[1])]
@@ -125,13 +126,14 @@ def test_the_live_cluster_answers_as_its_objects_in_files(cluster: Cluster, flow
 def test_a_list_longer_than_a_part_is_whole(cluster: Cluster) -> None:
     spec = {"podSelector": {"matchLabels": {"app": "none"}}}
     head = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}
+    others = len(cluster.items("networkpolicies"))
     many = [{**head, "metadata": {"name": f"many-{n}", "namespace": SPACE}, "spec": spec} for n in range(BEYOND_A_PART)]
     try:
         cluster.kubectl("create", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": many}))
         status, out, said = policy("diff", "--old", "kube:", "--new", "kube:", "--manifests", "kube:")
     finally:
         cluster.api.delete(f"/apis/networking.k8s.io/v1/namespaces/{SPACE}/networkpolicies").raise_for_status()
-    assert (status, said.count(f"{BEYOND_A_PART:,} policies of kube:")) == (0, 2), out + said
+    assert (status, said.count(f"fathom: {BEYOND_A_PART + others:,} policies of kube:")) == (0, 2), out + said
 
 
 @pytest.mark.usefixtures("as_a_user", "places")

@@ -381,7 +381,7 @@ class Cluster:
                 ours = entry.get("nodePort") if way == "node" else entry["port"]
                 if entry.get("protocol", "TCP") == word and ours == port:
                     self.met(22, self.settings.dnat)
-                    found += self.through(service, entry, way, text)
+                    found += self.through(service, entry, way, text, (window, name))
         if found:
             return self.fitting_sides(found, window)
         if known and "/" in text:
@@ -417,7 +417,10 @@ class Cluster:
             return "node" if any(p.get("nodePort") for p in spec.get("ports") or []) else None
         return None
 
-    def through(self, service: Timed, entry: Doc, way: str, text: str) -> list[Thing]:
+    def through(
+        self, service: Timed, entry: Doc, way: str, text: str, asked: tuple[tuple[int, int], str | None]
+    ) -> list[Thing]:
+        """The backends; beside them what egress saw: the outer address, with the name that was asked for."""
         backends = self.backends(service.doc, entry)
         if not backends:
             backends = [Thing("nobody", names=None, ports=None)]
@@ -431,7 +434,7 @@ class Cluster:
             ips = tuple(inner) if way == "name" else (text,)
             found.append(Thing("outside", ips=ips, names=self.vip_names(), sides="egress"))
         elif outer:
-            found += [Thing(**{**t.__dict__, "sides": "egress"}) for t in self.at_ip(text, (0, FOREVER - 1), None)]
+            found += [Thing(**{**t.__dict__, "sides": "egress"}) for t in self.at_ip(text, *asked)]
         if (service.doc["metadata"].get("namespace") or "default", service.doc["metadata"]["name"]) == (
             "default",
             "kubernetes",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reference_cluster import Timed
-from world import World, namespace, pod, policy, refused
+from world import World, namespace, pod, policy, refused, service
 
 
 def two(**options: str) -> World:
@@ -84,3 +84,18 @@ def test_kept_a_policy_that_only_may_select_is_there_whole_or_not_at_all() -> No
     isolating = policy("a/p", "{podSelector: {matchLabels: {app: x}}, ingress: [{ports: [{port: 80}]}]}")
     assert two().see([isolating], "b/db > a/gone TCP/80") == "allowed"  # selected or not, it passes
     assert two().see([isolating], "b/db > a/gone TCP/81") == "unknown"
+
+
+def test_kept_the_name_that_was_asked_for_goes_with_a_services_outer_address() -> None:
+    served = service(
+        "a/s", "10.96.0.1", [{"port": 443, "targetPort": 8443}], selector={"app": "web"}, externalIPs=["8.8.8.8"]
+    )
+    world = World(namespace("a"), namespace("b"), pod("a/web", "10.0.0.1"), pod("b/db", "10.0.0.2"), served)
+    closed = policy("b/closed", "{podSelector: {}, policyTypes: [Egress]}")
+    rule = (
+        "{action: Accept, to: [{domainNames: ['*.example.com']}], protocols: [{tcp: {destinationPort: {number: 443}}}]}"
+    )
+    subject = "{namespaces: {matchLabels: {kubernetes.io/metadata.name: b}}}"
+    named = policy("x", f"{{tier: Admin, priority: 1, subject: {subject}, egress: [{rule}]}}", "ClusterNetworkPolicy")
+    assert world.see([closed, named], "b/db > 8.8.8.8 TCP/443", name="other.org") == "denied-egress"
+    assert world.see([closed, named], "b/db > 8.8.8.8 TCP/443", name="www.example.com") == "unknown"
