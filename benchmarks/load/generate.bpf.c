@@ -56,7 +56,7 @@ static long one(__u32 index, struct wanted *wanted)
 	e->local.octets[15] = 1;
 	e->remote.octets[14] = peer >> 8;
 	e->remote.octets[15] = peer;
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	SUBMIT(tcp_events, e);
 	return 0;
 }
 

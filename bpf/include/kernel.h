@@ -163,6 +163,10 @@ struct socket {
 	struct sock *sk;
 };
 
+struct bpf_map {
+	__u32 max_entries;
+};
+
 struct seq_file;
 
 struct bpf_iter_meta {

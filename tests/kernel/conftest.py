@@ -65,7 +65,7 @@ class Watch:
         self.records = np.concatenate((self.records, records))
         self.observations.append(self.probe.observe(records))
 
-    def until(self, wanted: Callable[[list[dict[str, Any]]], bool], seconds: float = 60.0) -> list[dict[str, Any]]:
+    def until(self, wanted: Callable[[list[dict[str, Any]]], bool], seconds: float = 180.0) -> list[dict[str, Any]]:
         """The events, once ``wanted`` holds of them; all that came if it never does."""
         end = time.monotonic() + seconds
         while True:

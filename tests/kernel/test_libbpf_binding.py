@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import struct
 import subprocess
 import threading
@@ -120,6 +121,43 @@ def test_ring_gives_what_was_committed_and_counts_what_it_refused(path: Path) ->
         empty, fill = ring.drain()
         assert (len(empty), fill) == (0, 0.0)
         ring.close()
+
+
+def test_ring_wakes_whoever_waits_as_it_gets_half_full_and_no_later(path: Path) -> None:
+    size, record = 1 << 18, 32 + 8
+    half = size // 2 // record + 1
+    with Spec(path).sized(ring=size).load() as loaded, select.epoll() as waiting:
+        ring = loaded.ring("ring", loaded.btf.struct("record").dtype)
+        waiting.register(ring.fd, select.EPOLLIN | select.EPOLLET)
+        for _ in range(2):
+            _run(loaded, times=half - 10)
+            assert waiting.poll(0.05) == []
+            _run(loaded, times=20)
+            assert waiting.poll(5) == [(ring.fd, select.EPOLLIN)]
+            _run(loaded, times=16384 // record)
+            waiting.poll(0.05)
+            _run(loaded, times=100)
+            assert waiting.poll(0.05) == [], "once it is past its half, a wake-up for each record would be a waste"
+            ring.drain()
+        ring.close()
+
+
+def test_a_drain_tells_the_least_and_the_greatest_of_columns(path: Path) -> None:
+    with Spec(path).load() as loaded:
+        record = loaded.btf.struct("record").dtype
+        ring = loaded.ring("ring", record, ("number",))
+        _run(loaded, times=7)
+        first = ring.drain(3)[0]["number"].tolist()
+        assert (first, ring.spans) == ([1, 2, 3], ((1, 3),))
+        assert (len(ring.drain()[0]), ring.spans) == (4, ((4, 7),))
+        assert len(ring.drain()[0]) == 0
+        ring.close()
+        for wrong in ((record.itemsize - 7,), (-1,), (0,) * 5):
+            beyond = loaded.ring("ring", record)
+            beyond._offsets = wrong
+            with pytest.raises(ValueError, match="no such columns"):
+                beyond.drain()
+            beyond.close()
 
 
 def test_ring_wraps_and_skips_what_was_discarded(path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fathom import __version__
+from fathom.agent.bell import Bell
 from fathom.agent.clock import NodeClock, SystemClock
 from fathom.agent.events import Events, Renderer
 from fathom.agent.limits import MemoryBudget
@@ -22,7 +23,7 @@ from fathom.agent.sending import Sender
 from fathom.agent.settings import AgentSettings
 from fathom.agent.sink import Sink
 from fathom.agent.status import problems, status
-from fathom.agent.turns import AGGREGATING, RING_FULL, Turns
+from fathom.agent.turns import Turns
 from fathom.agent.watched import Watched
 from fathom.errors import UsageError
 from fathom.identity.identities import Identities
@@ -98,7 +99,8 @@ class Agent:
         self._running = True
         giving = asyncio.create_task(self.sender.run(), name="sender")
         try:
-            await self._turn_until_stopped(giving)
+            with Bell(fd for w in self.watched if (fd := w.probe.wakeup_fd) is not None) as bell:
+                await self._turn_until_stopped(giving, bell)
             draft = self.turns.turn(self.clock.now(), last=True)
             if draft:
                 self.sender.offer(draft)
@@ -112,8 +114,9 @@ class Agent:
         if isinstance(result, Exception):
             raise result
 
-    async def _turn_until_stopped(self, giving: asyncio.Task[None]) -> None:
-        pause = self.settings.tick_ms / 1000
+    async def _turn_until_stopped(self, giving: asyncio.Task[None], bell: Bell) -> None:
+        """A turn each tick, and whenever a ring gets half full."""
+        tick = self.settings.tick_ms / 1000
         checked_ns = self.started.monotonic_ns
         while not self._stopping.is_set() and not giving.done():
             now = self.clock.now()
@@ -124,15 +127,8 @@ class Agent:
             if now.monotonic_ns - checked_ns >= _BUDGET_EVERY_S * _NS:
                 checked_ns = now.monotonic_ns
                 self.budget.check([w.recent for w in self.watched])
-            pause = self._pause(pause)
             spent = (self.clock.now().monotonic_ns - now.monotonic_ns) / _NS
-            await self.clock.sleep(max(pause - spent, _SHORTEST_S))
-
-    def _pause(self, before: float) -> float:
-        """Seconds from one turn to the next: so that rings are read when about a third full, at most a tick."""
-        full = max((w.fill for w in self.watched if w.name not in AGGREGATING), default=0.0)
-        wanted = before * RING_FULL / full if full > RING_FULL else before * 1.5
-        return max(min(wanted, self.settings.tick_ms / 1000), _SHORTEST_S)
+            await self.clock.pause(max(tick - spent, _SHORTEST_S), bell)
 
     async def answer(self, question: Question) -> Answer:
         """Answer a question. Raises UsageError if it makes no sense."""

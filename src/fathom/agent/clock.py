@@ -9,6 +9,7 @@ import asyncio
 import time
 from typing import Protocol
 
+from fathom.agent.bell import Bell
 from fathom.events.batches import Clock
 
 
@@ -21,6 +22,10 @@ class NodeClock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
+        ...
+
+    async def pause(self, seconds: float, bell: Bell) -> None:
+        """Wait, but not longer than until the bell rings."""
         ...
 
 
@@ -37,6 +42,10 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait in real time."""
         await asyncio.sleep(seconds)
+
+    async def pause(self, seconds: float, bell: Bell) -> None:
+        """Wait in real time, or for the bell."""
+        await bell.wait(seconds)
 
 
 class FakeClock:
@@ -63,3 +72,7 @@ class FakeClock:
         """Time passes at once; other tasks get a turn."""
         self.advance(seconds)
         await asyncio.sleep(0)
+
+    async def pause(self, seconds: float, bell: Bell) -> None:  # noqa: ARG002 - nothing rings in virtual time
+        """Time passes at once."""
+        await self.sleep(seconds)

@@ -26,6 +26,7 @@ class FakeProbe:
 
     def __init__(self, name: str = "tcp") -> None:
         self.name = name
+        self.wakeup_fd: int | None = None
         self.full = 0.0
         self.closed = False
         self._rows: list[Rows] = []
@@ -88,6 +89,10 @@ class FakeProbe:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def times(self, records: Rows) -> tuple[int, int]:
+        """Least and greatest time of ``records``."""
+        return int(records["time"].min()), int(records["time"].max())
 
     def _take(self, queue: list[Rows]) -> Rows:
         self._check()

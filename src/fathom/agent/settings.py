@@ -15,7 +15,7 @@ class AgentSettings:
     cluster: str = setting("", "Name of the cluster that the node belongs to; empty outside a cluster")
     interval_s: int = setting(10, "Length of one fact's interval, aligned to wall time", unit="s", minimum=1)
     tick_ms: int = setting(
-        100, "Time between two looks at the rings; shorter while one is filling", unit="ms", minimum=5
+        100, "Time between two looks at the rings; one that gets half full is looked at sooner", unit="ms", minimum=5
     )
     sockets_interval_s: int = setting(
         10, "Time between two readings of open connections (their bytes and owners)", unit="s", minimum=1

@@ -30,9 +30,8 @@ from fathom.events.rows import joined, take
 from fathom.identity.identities import Identities
 
 _NS = 1_000_000_000
-#: Use of a map above which it is read before the interval ends, but not sooner than after so long; and use of a ring
-#: above which the loop turns faster.
-MAP_FULL, RING_FULL = 0.5, 0.3
+#: Use of a map above which it is read before the interval ends, but not sooner than after so long.
+MAP_FULL = 0.5
 _SOONEST_NS = _NS // 2
 #: Records of a ring that are read at once, so that they are still in the CPU's cache when they are folded, and how
 #: often in one turn: a ring of the usual size is empty then. At the end of an interval the largest is.

@@ -15,7 +15,6 @@ from fathom.agent.recent import RecentEvents
 from fathom.errors import FathomError
 from fathom.events.batches import Loss
 from fathom.events.observations import OBSERVATION
-from fathom.kernel.fold import span
 
 if TYPE_CHECKING:
     from fathom.probes.probe import Probe
@@ -66,7 +65,7 @@ class Watched:
             return _NOTHING
         if records.size:
             self._none = records[:0]
-            self.times = span(records, "time")
+            self.times = self.probe.times(records)
             self.records += records.size
             self.recent.add(records, self.times[1])
         return records

@@ -34,10 +34,13 @@ class Ring:
 
     def used(self) -> int:
         """Bytes of the ring in use. Raises ValueError if it is closed."""
-    def drain(self, buffer: Any, record_size: int, /) -> int:
-        """Copy what was committed when the call began into a writable buffer, as far as it fits: how many records.
+    def drain(
+        self, buffer: Any, record_size: int, offsets: tuple[int, ...], /
+    ) -> tuple[int, tuple[tuple[int, int], ...]]:
+        """Copy what was committed when the call began into a writable buffer, as far as it fits: how many records, and
+        of each column of 64 bits at ``offsets`` (four at most) the least and the greatest.
 
-        Raises ValueError if the ring is closed or holds a record of another size.
+        Raises ValueError if the ring is closed, holds a record of another size, or a record has no such column.
         """
     def close(self) -> None: ...
 

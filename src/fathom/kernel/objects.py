@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -117,9 +118,9 @@ class Object:
             raise UsageError(f"map {name} has {key_size}+{value_size} bytes, not {key.itemsize}+{value.itemsize}")
         return Map(name, self._object.map_fd(name), entries, key, value, per_cpu=kind in _PER_CPU)
 
-    def ring(self, name: str, record: np.dtype[Any]) -> Ring:
+    def ring(self, name: str, record: np.dtype[Any], watched: Sequence[str] = ()) -> Ring:
         """The ring buffer ``name``, mapped. Raises KernelError if it cannot be mapped."""
-        return Ring(self._object.map_fd(name), self._maps[name][3], record)
+        return Ring(self._object.map_fd(name), self._maps[name][3], record, watched)
 
     def attach(self, name: str) -> Link:
         """Attach a program where its section says: ``tp_btf/…``, ``raw_tp/…``, ``iter/…``.
@@ -185,11 +186,19 @@ class Link:
 
 
 class Ring:
-    """A ring buffer of records of one dtype."""
+    """A ring buffer of records of one dtype.
 
-    def __init__(self, fd: int, size: int, record: np.dtype[Any]) -> None:
+    ``spans``: least and greatest of each of the columns ``watched`` (unsigned, 64 bits) in what was drained last;
+    without meaning if that was nothing. The descriptor ``fd`` becomes readable when the ring gets half full.
+    """
+
+    def __init__(self, fd: int, size: int, record: np.dtype[Any], watched: Sequence[str] = ()) -> None:
+        self.fd = fd
         self.size = size
         self.record = record
+        self.spans: tuple[tuple[int, int], ...] = ()
+        fields: Mapping[str, Any] = record.fields or {}
+        self._offsets = tuple(int(fields[name][1]) for name in watched)
         try:
             self._ring = _libbpf.ring(fd, size)
         except OSError as error:
@@ -204,7 +213,7 @@ class Ring:
         room = used // (self.record.itemsize + _HEADER) + 1 if used else 0
         room = room if most is None else min(room, most)
         buffer = np.empty(room * self.record.itemsize, np.uint8)
-        count = self._ring.drain(buffer, self.record.itemsize)
+        count, self.spans = self._ring.drain(buffer, self.record.itemsize, self._offsets)
         return buffer[: count * self.record.itemsize].view(self.record), used / self.size
 
     def close(self) -> None:

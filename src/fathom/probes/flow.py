@@ -19,6 +19,7 @@ import numpy.typing as npt
 from fathom.events.observations import OBSERVATION, OwnerSource, Verdict
 from fathom.kernel import _libbpf
 from fathom.kernel.cgroups import open_root
+from fathom.kernel.fold import span
 from fathom.kernel.objects import Object, Spec
 from fathom.probes.conversations import Conversations
 from fathom.probes.probe import LossCount, Records, loss_of
@@ -48,6 +49,7 @@ class FlowProbe:
     """
 
     name = "flow"
+    wakeup_fd: int | None = None
 
     def __init__(self, settings: ProbeSettings, cgroup: Path | None = None) -> None:
         self._stack = ExitStack()
@@ -126,6 +128,10 @@ class FlowProbe:
             self._refused = refused
             self._conversations.missed(now)
         return rows
+
+    def times(self, records: Records) -> tuple[int, int]:
+        """Least and greatest time (ns) of ``records``, of which there is one at least."""
+        return span(records, "time")
 
     def _merge(self, keys: Records, counts: Records) -> Records:
         rows = np.zeros(len(keys), self.record)

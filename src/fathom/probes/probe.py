@@ -44,11 +44,20 @@ class Probe(Protocol):
 
     name: str
 
+    @property
+    def wakeup_fd(self) -> int | None:
+        """A descriptor that becomes readable when a ring gets half full and should be drained; None: there is none."""
+        ...
+
     def drain(self, most: int | None = None) -> Records:
         """Raw records since the last call, an owned array; never blocks. Raises KernelError.
 
         ``most``: so many at once will do; a probe that reads a ring leaves the rest there.
         """
+        ...
+
+    def times(self, records: Records) -> tuple[int, int]:
+        """Least and greatest ``time`` of ``records``, of which there is one at least."""
         ...
 
     def observe(self, records: Records, *, hold: bool = False) -> Records:

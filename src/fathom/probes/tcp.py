@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from fathom.events.observations import OBSERVATION, Direction, Verdict, words
 from fathom.events.rows import joined, take
-from fathom.kernel.fold import Fold, Folded
+from fathom.kernel.fold import Fold, Folded, span
 from fathom.kernel.objects import Object, Spec
 from fathom.probes.probe import LossCount, Records, loss_of
 from fathom.probes.settings import ProbeSettings
@@ -78,7 +78,8 @@ class TcpProbe:
         self._lost = {reason: self._object.map(name, word, refused) for reason, name in _LOST.items()}
         self._refusals = self._object.map("tcp_refusals", btf.struct("tcp_refusal").dtype, refused)
         self._fold, self._from = fold_of(self.record), words(self.record)
-        self._ring = self._object.ring("tcp_events", self.record)
+        self._ring = self._object.ring("tcp_events", self.record, ("time", "socket"))
+        self._drained = np.zeros(0, self.record)
         self._stack.callback(self._ring.close)
         for program in PROGRAMS:
             self._stack.enter_context(self._object.attach(program))
@@ -94,7 +95,20 @@ class TcpProbe:
         """Events since the last call, at ``most`` so many: ``struct tcp_event``. An owned array; never blocks."""
         records, fill = self._ring.drain(most)
         self._fill = max(self._fill, fill)
+        self._drained = records
         return records
+
+    @property
+    def wakeup_fd(self) -> int:
+        """Becomes readable when the ring gets half full."""
+        return self._ring.fd
+
+    def times(self, records: Records) -> tuple[int, int]:
+        """Least and greatest time (ns) of ``records``, of which there is one at least."""
+        return self._ring.spans[0] if records is self._drained else span(records, "time")
+
+    def _oldest(self, records: Records) -> int:
+        return (self._ring.spans[1] if records is self._drained else span(records, "socket"))[0]
 
     def rows(self) -> Records:
         """One ``struct tcp_event`` of kind OPEN for each connection that a process holds now, with totals.
@@ -132,7 +146,7 @@ class TcpProbe:
         """
         parts: list[Records] = []
         if len(self._told) and len(records):
-            told = self._told.known(records)
+            told = self._told.known(records, self._oldest(records))
             if told.any():
                 alone = take(records, told)
                 parts.append(self._observe(self._fold.singly(alone), self._told.deltas(alone)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fathom.kernel.fold import span
 from fathom.probes.probe import LossCount, Records
 
 COUNTERS = ("bytes_sent", "bytes_received", "packets_sent", "packets_received", "retransmits")
@@ -33,7 +32,7 @@ class Told:
         """
         deltas: Deltas = {name: records[name].astype(np.int64) for name in COUNTERS}
         counted = np.zeros(len(records), np.bool_)
-        old = np.flatnonzero(self.known(records))
+        old = np.flatnonzero(self.known(records, 0))
         if not len(old):
             return deltas, counted
         at, _ = self._find(records["socket"][old])
@@ -42,11 +41,11 @@ class Told:
         counted[old] = self._rows["counted"][at]
         return deltas, counted
 
-    def known(self, records: Records) -> npt.NDArray[np.bool_]:
-        """Which of ``records`` are of sockets in the table."""
+    def known(self, records: Records, oldest: int) -> npt.NDArray[np.bool_]:
+        """Which of ``records`` are of sockets in the table. ``oldest``: none of them has a lesser number."""
         found = np.zeros(len(records), np.bool_)
         # A socket's number grows with time: nearly all that close are younger than the youngest in the table.
-        if len(self) and len(records) and span(records, "socket")[0] <= (youngest := self._rows["socket"][-1]):
+        if len(self) and len(records) and oldest <= (youngest := self._rows["socket"][-1]):
             old = np.flatnonzero(records["socket"] <= youngest)
             found[old] = self._find(records["socket"][old])[1]
         return found

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from fathom.agent.fake import FakeProbe, observation
-from fathom.agent.turns import RING_FULL
 from fathom.agent.walltime import WallTime
 from fathom.events.batches import Clock, Loss, Observed
 from fathom.events.edges import FACT
@@ -304,18 +303,6 @@ async def test_what_is_alike_waits_for_the_tick_and_never_for_another_interval(w
     w.turn(last=True)
     await w.settle()
     assert total(w) == 7, "nothing waits for a turn that does not come"
-
-
-async def test_a_full_ring_makes_turns_more_frequent(world: Callable[..., Any]) -> None:
-    w = world()
-    assert w.agent._pause(0.1) == pytest.approx(0.1)
-    w.agent.watched[0].fill = 0.5
-    assert w.agent._pause(0.1) == pytest.approx(0.1 * RING_FULL / 0.5)
-    assert w.agent._pause(0.0001) == pytest.approx(0.001)
-    w.agent.watched[0].fill = 0.1
-    assert w.agent._pause(0.05) == pytest.approx(0.075)
-    w.agent.watched[1].fill = 1.0
-    assert w.agent._pause(0.1) == pytest.approx(0.1)
 
 
 def test_the_double_speaks_as_a_probe() -> None:
