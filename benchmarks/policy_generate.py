@@ -15,9 +15,9 @@ import time
 
 from benchmarks.policy_cluster import flows, inventory, steady_flows
 from benchmarks.report import Row, Spread
-from fathom.policy.generate import to_yaml
 from fathom.policy.material import Material
 from fathom.policy.questions import generate
+from fathom.policy.yamltext import blocks
 
 COUNT, ROUNDS, BAR_S = 600_000, 3, 30
 TRAFFIC = {"some tens of peers each": steady_flows, "pairs at random, the worst": flows}
@@ -30,7 +30,7 @@ def once(traffic: str) -> None:
     gc.disable()  # as the command does
     begin = time.process_time()
     made = generate(Material(who, seen))
-    size = sum(len(to_yaml([document])) for document in made.documents)
+    size = sum(map(len, blocks(made.documents)))
     took = time.process_time() - begin
     assert len(made.documents) == 3_000
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -32,7 +32,7 @@ from fathom.policy.model import Direction
 from fathom.policy.replay import Group, group
 from fathom.policy.resolve import Resolved, resolve
 from fathom.policy.subjects import Subject, Subjects
-from fathom.policy.yamltext import block
+from fathom.policy.yamltext import blocks
 
 #: Before the slash of every annotation.
 PREFIX = "fathom.dev/"
@@ -246,6 +246,8 @@ class _Maker:
     def _evidence(self, about: _About, grant: Grant, seen: Observations, behind: list[int]) -> Evidence:
         """The evidence of a grant with all flows ``behind`` it."""
         numbers, start = grant.observations, seen.start
+        if len(numbers) == 1:  # most of all
+            return self._evidence_once(about, grant, seen, behind)
         if sum([start[n + 1] - start[n] for n in numbers]) > len(behind):  # flows that are behind two observations
             return self._evidence_of(about, grant, behind)
         first = min([seen.first[n] for n in numbers])
@@ -259,6 +261,15 @@ class _Maker:
             grant.beyond,
             "dns" if grant.companion else "",
         )
+
+    def _evidence_once(self, about: _About, grant: Grant, seen: Observations, behind: list[int]) -> Evidence:
+        """The same of one observation, behind which every flow is once."""
+        number = grant.observations[0]
+        first = seen.first[number]
+        edges = seen.edges_behind(grant.observations)
+        times = (0 if first == NEVER else first), seen.last[number]
+        told = "dns" if grant.companion else ""
+        return Evidence(*about, tuple(behind), edges, seen.count[number], *times, grant.beyond, told)
 
     def _evidence_of(self, about: _About, grant: Grant, behind: list[int]) -> Evidence:
         """The same with some of these flows, or with flows that are behind several observations."""
@@ -335,4 +346,4 @@ def _time(epoch: int) -> str:
 
 def to_yaml(documents: Iterable[dict[str, Any]]) -> str:
     """The documents as one YAML stream, keys in the order in which people write them; ends with a newline."""
-    return "---\n".join(map(block, documents))
+    return "---\n".join(blocks(documents))

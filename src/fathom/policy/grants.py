@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -135,6 +136,9 @@ class Granter:
         found: list[Grant] = []
         mine = len(every[subject].pods)
         for key, numbers in groups.items():
+            if len(numbers) == 1 and not dns and isinstance(key, int):  # most of all
+                found.append(self._pod_once(mine, key, seen, numbers[0]))
+                continue
             ports = self._spans(seen, numbers, dns=dns)
             if isinstance(key, str):
                 peer, theirs = Peer("namespace", namespace=key), len(self._spaces[key])
@@ -143,6 +147,12 @@ class Granter:
             beyond = max(0, mine * theirs * count(ports) - sum([seen.pairs[n] for n in numbers]))
             found.append(Grant(peer, ports, tuple(sorted(numbers)), dns, beyond))
         return found
+
+    def _pod_once(self, mine: int, theirs: int, seen: Observations, number: int) -> Grant:
+        """A grant with one observation behind it, of one port."""
+        beyond = mine * len(self.subjects.all[theirs].pods) - seen.pairs[number]
+        port = _one_port(seen.protocol[number], seen.port[number])
+        return Grant(Peer("pods", subject=theirs), port, (number,), False, max(0, beyond))
 
     def _nodes(self, seen: Observations, peers: Mapping[int, list[int]], *, dns: bool) -> list[Grant]:
         by_ports: dict[tuple[Span, ...], tuple[set[str], list[int]]] = defaultdict(lambda: (set(), []))
@@ -226,6 +236,11 @@ def spans(ports: Iterable[tuple[int, int]], merge: int) -> tuple[Span, ...]:
             run = []
         run.append((protocol, port))
     return tuple(found)
+
+
+@lru_cache(maxsize=1 << 12)
+def _one_port(protocol: int, port: int) -> tuple[Span, ...]:
+    return ((protocol, port, port),)
 
 
 def count(ports: Iterable[Span]) -> int:

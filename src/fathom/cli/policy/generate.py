@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,12 +168,20 @@ def _write_evidence(file: Path, made: Generation, flows: Flows | None) -> None:
 def _write_documents(folder: Path, made: Generation, output: str) -> None:
     from fathom.cli.files import write_text
 
+    texts = _texts(made.documents, output)
     for document in made.documents:
         space, name = (document["metadata"][key] for key in ("namespace", "name"))
         if not (_NAME.fullmatch(space) and _NAME.fullmatch(name)):
             raise FathomError(f"{space}/{name} cannot be the name of a file", affects="policies after it")
-        write_text(folder / space / f"{name}.{output}", _written([document], output))
+        write_text(folder / space / f"{name}.{output}", next(texts))
     click.echo(f"fathom: {len(made.documents)} files below {folder}", err=True)
+
+
+def _texts(documents: Iterable[dict[str, Any]], output: str) -> Iterator[str]:
+    """Each document as a file of its own."""
+    from fathom.policy.yamltext import blocks
+
+    return blocks(documents) if output == "yaml" else (_written([document], output) for document in documents)
 
 
 def _written(documents: list[dict[str, Any]], output: str) -> str:
