@@ -29,8 +29,10 @@ format: setup ## put the code in shape
 bench: setup ## the benchmarks, in pairs; writes benchmarks/RESULTS.md
 	@$(PY) -m benchmarks
 
-docs: setup ## generate the reference pages of events, settings, metrics
+docs: setup ## generate the pages of docs/reference
 	@$(PY) tools/reference.py
+	@$(PY) -m fathom.server.reference > docs/reference/rest.md
+	@$(PY) -m fathom.cli.reference > docs/reference/cli.md
 
 proto: setup ## generate src/fathom/v1 from api/
 	@tools/proto.sh

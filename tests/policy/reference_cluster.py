@@ -55,7 +55,7 @@ class Settings:
     host_network: str = "node"
     icmp: str = "rules"
     dnat: str = "after"
-    established: str = "allowed"
+    established: str = "evaluate"
 
 
 # -- three-valued logic

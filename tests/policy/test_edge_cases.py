@@ -386,12 +386,13 @@ def test_case_25_a_pod_that_is_not_known_is_not_told_by_labels_that_its_namespac
         assert world.see(by_name, "b/gone > a/web TCP/1", **times) == "allowed"
 
 
-def test_case_26_connections_from_before_are_not_held_against_a_policy() -> None:
+def test_case_26_connections_from_before_are_evaluated_unless_they_are_allowed_by_choice() -> None:
     old = {"established": True}
-    assert pair().see([DENY], "a/db > a/web TCP/80", **old) == "allowed"
-    told = pair().assumptions([DENY], "a/db > a/web TCP/80", **old)
+    assert pair().see([DENY], "a/db > a/web TCP/80", **old) == "denied-both"
+    lenient = pair(established="allowed")
+    assert lenient.see([DENY], "a/db > a/web TCP/80", **old) == "allowed"
+    told = lenient.assumptions([DENY], "a/db > a/web TCP/80", **old)
     assert told == ["no connection was opened in the window (option established)"]
-    assert pair(established="evaluate").see([DENY], "a/db > a/web TCP/80", **old) == "denied-both"
 
 
 def test_case_27_the_node_local_dns_cache_is_a_block_and_not_the_dns_pods() -> None:

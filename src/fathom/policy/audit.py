@@ -25,8 +25,7 @@ from fathom.policy.options import ASSUMPTIONS, REASONS, Options
 from fathom.policy.replay import Group, group, told, words
 from fathom.policy.resolve import Resolved
 
-#: A connection that is open already is judged as if it were opened now: it will be, after the next restart.
-OPTIONS = Options(established="evaluate")
+OPTIONS = Options()
 _PASSED = (OBSERVED.index("forwarded"), OBSERVED.index("unknown"))
 Key = tuple[str, str, str, str, int, str]
 

@@ -17,15 +17,15 @@ class Options:
     ``block_pods``: whether an ipBlock matches pods by their addresses. ``host_network``: whether pods on the host's
     network are their node (selectors do not see them), pods like others, or unknown. ``icmp``: rules without ports
     decide, or it is always allowed, or unknown. ``dnat``: whether egress rules see a service's backend (``after``) or
-    its own address (``before``). ``established``: flows that opened no connection in the window are allowed, since a
-    policy need not cut them, or evaluated like others.
+    its own address (``before``). ``established``: flows that opened no connection in the window are evaluated like
+    others, since they will be opened again (after the next restart), or allowed, since a policy need not cut them.
     """
 
     block_pods: Literal["match", "never"] = "match"
     host_network: Literal["node", "pod", "unknown"] = "node"
     icmp: Literal["rules", "allowed", "unknown"] = "rules"
     dnat: Literal["after", "before"] = "after"
-    established: Literal["allowed", "evaluate"] = "allowed"
+    established: Literal["evaluate", "allowed"] = "evaluate"
 
 
 DEFAULTS = Options()

@@ -74,7 +74,7 @@ def source_options(function: F) -> F:
 def reading_options(function: F) -> F:
     """How to read what the API leaves open, as in ``fathom.policy.options``."""
     for name, choices, text in (
-        ("--established", ("allowed", "evaluate"), "Flows that opened no connection in the window."),
+        ("--established", ("evaluate", "allowed"), "Flows that opened no connection in the window."),
         ("--dnat", ("after", "before"), "Egress rules see a service's backend, or its own address."),
         ("--icmp", ("rules", "allowed", "unknown"), "ICMP, which the API leaves open."),
         ("--host-network", ("node", "pod", "unknown"), "What a pod on the host's network is to selectors."),
