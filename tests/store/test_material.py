@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fathom.errors import UsageError
 from fathom.events.batches import Loss
+from fathom.policy import questions
 from fathom.policy.compile import compile_policies
 from fathom.policy.coverage import Gap
 from fathom.policy.coverage import Loss as Lost
@@ -196,6 +197,22 @@ def test_gaps_losses_and_nodes_are_told(store, world):
     assert found.nodes == ("n1",)
     assert found.gaps == (Gap("n1", HOUR + 100, HOUR + 200),)
     assert found.losses == (Lost("kernel", "tcp", "ring_full", "n1", 3, 4),)
+
+
+def test_time_before_anybody_watched_counts_for_nothing(store, world):
+    """A window of a week over a minute of observation is not seven days seen but for a minute."""
+    for time in (0, 40):
+        store.write(world.batch((edge(world), HOUR + time, {}), observed=((HOUR + time, HOUR + time + 20),)))
+    found = material(store, Window(HOUR - 7 * 86_400, HOUR + 60))
+    assert found.window == (HOUR, HOUR + 60)
+    asked = store.coverage(Window(HOUR - 7 * 86_400, HOUR + 60)).share
+    assert asked == pytest.approx(40 / 60)
+    assert questions.basis(found, POLICIES).coverage == asked
+    assert questions.coverage(found).basis.coverage == asked
+    made = questions.generate(found).documents[0]["metadata"]["annotations"]
+    assert made["fathom.dev/coverage"] == f"{asked:.4f}"
+    assert "less than a day" in made["fathom.dev/thin-data"]
+    assert material(store, Window(HOUR - 7_200, HOUR - 3_600)).window == (HOUR - 7_200, HOUR - 3_600)
 
 
 def test_without_a_window_it_is_all_that_was_told(store, world):

@@ -89,18 +89,20 @@ def coverage(
     *,
     nodes: Sequence[str] = (),
     gaps: Iterable[Gap] = (),
+    share: float | None = None,
     losses: Iterable[Loss] = (),
     need: Need | None = None,
 ) -> Coverage:
     """The coverage of ``window`` (epoch seconds, end exclusive).
 
-    ``nodes``: those that should have been seen; without any, the nodes of the inventory that run pods.
+    ``nodes``: those that should have been seen; without any, the nodes of the inventory that run pods. ``share``: of
+    their time, where somebody knows it who knows when each node began; None: the whole window less ``gaps``.
     """
     wanted = need or Need()
     since, until = window
     listed = list(losses)
     expected = list(nodes) or sorted({pod.node for pod in inventory.records.pods if pod.node})
-    time = _time(window, expected, list(gaps))
+    time = _time(window, expected, list(gaps)) if share is None else share
     living = [pod for pod in inventory.records.pods if not pod.virtual and pod.since < until and pod.until > since]
     seen = _seen_pods(resolved)
     counted = _by_workload(flows, resolved)

@@ -24,7 +24,8 @@ class Material:
     """Who existed (``inventory``), what was seen (``flows``), and how far that can be trusted.
 
     ``window``: the flows are a record of [since, until), epoch seconds; (0, 0) where it is not known. ``nodes``: those
-    that should have been seen in it; ``gaps``: when they were not; ``losses``: what was counted but not kept.
+    that should have been seen in it; ``gaps``: when they were not; ``share``: of their time in it, each counted from
+    when it was first known, what was seen (None: as nodes and gaps say); ``losses``: what was counted but not kept.
     ``as_of``: when a live cluster was read for the inventory, epoch seconds: what ended or had other labels before is
     not in it; 0 where it is no such state.
     """
@@ -34,6 +35,7 @@ class Material:
     window: tuple[int, int] = (0, 0)
     nodes: tuple[str, ...] = ()
     gaps: tuple[Gap, ...] = field(default=())
+    share: float | None = None
     losses: tuple[Loss, ...] = field(default=())
     as_of: int = 0
 

@@ -213,6 +213,7 @@ def coverage(material: Material, need: Need | None = None, *, limit: int = LIMIT
         resolve(material.flows, material.inventory),
         nodes=material.nodes,
         gaps=material.gaps,
+        share=material.share,
         losses=material.losses,
         need=_need(material, need or Need()),
     )
@@ -289,7 +290,7 @@ def basis(material: Material, policies: PolicySet) -> Basis:
     if material.window[1]:
         empty = material.flows.select(slice(0, 0))
         at = (material.window, material.inventory, empty, resolve(empty, material.inventory))
-        share = measure(*at, nodes=material.nodes, gaps=material.gaps).time
+        share = measure(*at, nodes=material.nodes, gaps=material.gaps, share=material.share).time
     pods = sum(not pod.virtual for pod in material.inventory.records.pods)
     lost = sum(item.count for item in material.losses)
     told = tuple(doubts[:_MOST_PROBLEMS])

@@ -44,7 +44,8 @@ def material(
     manifests: Records | None = None,
     most: int = MOST_FLOWS,
 ) -> Material:
-    """All that ``store`` knows of ``window`` (None: of all its time), of the edges of ``workload`` and ``node``.
+    """All that ``store`` knows of ``window`` (None: of all its time), of the edges of ``workload`` and ``node``. What of
+    the window was before its first observation is left out: nobody watched.
 
     ``manifests``: objects that are added where the store's inventory holds no version of them. ``cluster`` chooses one
     where there are several.
@@ -52,9 +53,9 @@ def material(
     Raises UsageError if the window is empty, several clusters are there and none is chosen, or there are more than
     ``most`` flows; and what the store raises.
     """
-    asked = window or whole(store)
-    if asked.since_s >= asked.until_s and window is not None:
+    if window and window.since_s >= window.until_s:
         raise UsageError("the window is empty", do="give a since that is before until")
+    asked = _watched(store, window)
     query = EdgeQuery(asked, workload=workload, node=node)
     spans = store.spans(query)
     _check(len(spans), most)
@@ -69,8 +70,17 @@ def material(
         (asked.since_s, asked.until_s) if nodes else (0, 0),
         nodes,
         tuple(Gap(item.node, item.start_s, item.end_s) for item in coverage.gaps),
+        coverage.share if nodes else None,
         tuple(Loss(m.hop, m.probe, m.reason, m.node, m.count, m.packets) for m in store.losses(asked)),
     )
+
+
+def _watched(store: Store, window: Window | None) -> Window:
+    """The window (None: all time) from the first observation on; as it is where it ends before that."""
+    all_time = whole(store)
+    if window is None or not all_time.since_s < window.until_s:
+        return window or all_time
+    return Window(max(window.since_s, all_time.since_s), window.until_s)
 
 
 def whole(store: Store) -> Window:

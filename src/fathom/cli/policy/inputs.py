@@ -126,7 +126,7 @@ def _recorded(files: Files, file: str) -> Material:
         store.close()
     if files.flows is None:
         return replace(found, as_of=at)
-    return replace(found, as_of=at, flows=_flows(files.flows), window=(0, 0), nodes=(), gaps=(), losses=())
+    return replace(found, as_of=at, flows=_flows(files.flows), window=(0, 0), nodes=(), gaps=(), share=None, losses=())
 
 
 def _inventory(files: Files) -> tuple[Inventory, int]:
