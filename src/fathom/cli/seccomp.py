@@ -77,7 +77,10 @@ def generate(
         if not profiles:
             raise UsageError(f"no {by} {subject!r} in {', '.join((*files, *recordings))}")
     texts = _written(profiles, form, more)
+    _tell_left_out(sets, by)
     for item in profiles:
+        if not item.observed:
+            click.echo(f"fathom: {item.subject} made no call that was seen: its profile is the base alone", err=True)
         if item.dangerous:
             click.echo(f"fathom: {item.subject} itself called: {', '.join(item.dangerous)}", err=True)
     if more["directory"]:
@@ -114,6 +117,13 @@ def compare(profile: str, architecture: str, output: str) -> None:
     """Compare PROFILE with the container runtimes' default profile: what is tighter, what it would newly allow."""
     found = seccomp.diff(seccomp.runtime_default(architecture), _profile(profile))
     _show(found, ("newly allowed", "tighter: no longer allowed"), output)
+
+
+def _tell_left_out(sets: Sequence[seccomp.SyscallSet], by: seccomp.By) -> None:
+    names = sorted({row.executable for row in sets if seccomp.of_runtime(row)}) if by != "executable" else []
+    if names:
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        click.echo(f"fathom: left out, since it is a container runtime: {', '.join(names[:5])}{more}", err=True)
 
 
 def _recorded(file: str) -> list[seccomp.SyscallSet]:
@@ -173,6 +183,12 @@ def _show(found: seccomp.Difference, words: tuple[str, str], output: str) -> Non
         return
     for word, calls in zip(words, (found.added, found.removed), strict=True):
         click.echo(f"{word} ({len(calls)}):" + "".join(f" {call}" for call in calls))
+    for word, names in (
+        ("allowed or refused in another way", found.changed),
+        ("new architectures", found.architectures),
+    ):
+        if names:
+            click.echo(f"{word} ({len(names)}): {' '.join(names)}")
     if found.looser:
         click.echo("the default action is milder")
 

@@ -10,6 +10,7 @@ Formats: OCI runtime specification, config-linux.md, section "Seccomp"; the Secu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -95,6 +96,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     first_seen: int = 0
     last_seen: int = 0
     observed: tuple[str, ...] = ()
+    #: Of a profile that was read: calls with rules for some arguments or of several actions, and those rules; and calls
+    #: that are answered in another way than by the default action.
+    partly: Mapping[str, str] = msgspec.field(default_factory=dict)
+    answers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def dangerous(self) -> tuple[str, ...]:
@@ -103,14 +108,21 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``after`` allows that ``before`` does not, and the reverse; ``looser`` if the default action is milder."""
+    """What ``after`` allows that ``before`` does not, and the reverse, where "for some arguments" is less than allowed
+    and more than not.
+
+    ``changed``: calls that stay partly allowed, or refused, in another way. ``architectures``: those of which ``after``
+    alone filters calls (what a profile does not name is killed). ``looser``: the default action is milder.
+    """
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    changed: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
     looser: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.looser)
+        return bool(self.added or self.removed or self.changed or self.architectures or self.looser)
 
 
 def read_sets(text: str, *, place: str = "input") -> list[SyscallSet]:
@@ -150,14 +162,25 @@ def _names(row: SyscallSet, place: str) -> tuple[str, ...]:
 
 By = Literal["image", "workload", "executable"]
 
+#: Programs that set a container up and then become, or start, its own program.
+_RUNTIME = re.compile(r"(?:.*/|memfd:)?(?:runc|crun|youki|conmon|conmonrs|containerd-shim[-a-z0-9]*)(?:[:_ ].*)?\Z")
+
+
+def of_runtime(row: SyscallSet) -> bool:
+    """Whether the executable of a set is a container runtime: its calls are the set-up, and not the workload's."""
+    return bool(_RUNTIME.match(row.executable))
+
 
 def generate(sets: Iterable[SyscallSet], *, by: By = "workload", default: Default = "errno") -> list[Profile]:
     """One profile per image, workload or executable, merged over replicas, recordings and architectures.
 
-    Sets without that key are not guessed at: they raise UsageError, as does an empty input.
+    Sets without that key are not guessed at: they raise UsageError, as does an empty input. What container runtimes
+    called (``of_runtime``) is left out, but where profiles of executables are asked for.
     """
     groups: dict[str, list[SyscallSet]] = {}
     for row in sets:
+        if by != "executable" and of_runtime(row):
+            continue
         key = getattr(row, by)
         if not key:
             raise UsageError(f"a syscall set has no {by}: {row.workload or row.container or row.executable or '?'}")
@@ -213,9 +236,8 @@ def to_crio_annotation(*, artifact: str, container: str = "") -> dict[str, str]:
 
 
 def read_profile(document: Mapping[str, Any], *, place: str = "profile") -> Profile:
-    """A profile from an OCI document or a SeccompProfile, as a flat list of allowed calls.
-
-    Calls that are allowed for some arguments only count as allowed. Raises UsageError if it is neither.
+    """A profile from an OCI document or a SeccompProfile: ``calls`` are allowed whatever their arguments, also by a
+    default action that allows; ``partly`` and ``answers`` hold what differs. Raises UsageError if it is neither.
     """
     spec = document.get("spec", document)
     if not isinstance(spec, Mapping) or not isinstance(spec.get("defaultAction"), str):
@@ -223,23 +245,67 @@ def read_profile(document: Mapping[str, Any], *, place: str = "profile") -> Prof
     rules = spec.get("syscalls", [])
     if not isinstance(rules, list):
         raise UsageError(f"{place}: syscalls is not a list")
-    names: set[str] = set()
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
     for index, rule in enumerate(rules):
         if not isinstance(rule, Mapping) or not isinstance(rule.get("names"), list):
             raise UsageError(f"{place}: syscalls[{index}] has no list of names")
-        if rule.get("action") in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"):
-            names.update(str(name) for name in rule["names"])
-    architectures = spec.get("architectures") or []
-    for entry in spec.get("archMap") or []:
-        architectures = [*architectures, entry.get("architecture", ""), *(entry.get("subArchitectures") or [])]
+        for name in rule["names"]:
+            by_name.setdefault(str(name), []).append(rule)
+    architectures = [str(token) for token in _list(spec, "architectures", place)]
+    for entry in _list(spec, "archMap", place):
+        if not isinstance(entry, Mapping):
+            raise UsageError(f"{place}: an entry of archMap is not an object")
+        architectures += [str(entry.get("architecture", "")), *map(str, entry.get("subArchitectures") or [])]
+    default = str(spec["defaultAction"])
+    return _profile_of(place, default, by_name, tuple(architectures))
+
+
+def _list(spec: Mapping[str, Any], key: str, place: str) -> list[Any]:
+    found = spec.get(key) or []
+    if not isinstance(found, list):
+        raise UsageError(f"{place}: {key} is not a list")
+    return found
+
+
+def _profile_of(
+    place: str, default: str, by_name: Mapping[str, list[Mapping[str, Any]]], architectures: tuple[str, ...]
+) -> Profile:
+    known = {
+        name for token, names in _NAMES_OF.items() if token in architectures or not architectures for name in names
+    }
+    calls = set(known - by_name.keys()) if default in _ALLOWING else set()
+    partly: dict[str, str] = {}
+    answers: dict[str, str] = {}
+    for name, rules in by_name.items():
+        actions = {str(rule.get("action")) for rule in rules}
+        if len(actions) > 1 or any(rule.get(key) for rule in rules for key in _CONDITIONS):
+            texts = {
+                msgspec.json.encode({k: v for k, v in rule.items() if k not in _SAYS_NOTHING}, order="deterministic")
+                for rule in rules
+            }
+            partly[name] = " ".join(text.decode() for text in sorted(texts))
+        elif (action := actions.pop()) in _ALLOWING:
+            calls.add(name)
+        else:
+            answers[name] = action
     return Profile(
         subject=place,
-        calls=tuple(sorted(names)),
-        architectures=tuple(str(token) for token in architectures),
-        default=str(spec["defaultAction"]),
+        calls=tuple(sorted(calls)),
+        architectures=architectures,
+        default=default,
+        partly=partly,
+        answers=answers,
     )
 
 
+_ALLOWING = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG")
+#: Keys of a rule that make it one for some cases only (the last three are of the engines' own profiles); and those that
+#: change nothing of what it allows.
+_CONDITIONS = ("args", "includes", "excludes", "minKernel")
+_SAYS_NOTHING = ("names", "comment")
+_NAMES_OF: Mapping[str, frozenset[str]] = {
+    token: frozenset(NUMBERS[architecture]) for architecture, tokens in TOKENS.items() for token in tokens
+}
 #: Milder first.
 _SEVERITY = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_ERRNO", "SCMP_ACT_TRAP", "SCMP_ACT_KILL")
 
@@ -250,11 +316,37 @@ def _severity(action: str) -> int:
 
 def diff(before: Profile, after: Profile) -> Difference:
     """What changes for a workload that goes from ``before`` to ``after``."""
+    added: set[str] = set()
+    removed: set[str] = set()
+    changed: set[str] = set()
+    of_before, of_after = set(before.calls), set(after.calls)
+    for name in of_before | of_after | set().union(before.partly, after.partly, before.answers, after.answers):
+        old, new = _allowed(before, of_before, name), _allowed(after, of_after, name)
+        if new != old:
+            (added if new > old else removed).add(name)
+        elif before.partly.get(name) != after.partly.get(name) or (
+            not new and _answer(before, name) != _answer(after, name)
+        ):
+            changed.add(name)
     return Difference(
-        added=tuple(sorted(set(after.calls) - set(before.calls))),
-        removed=tuple(sorted(set(before.calls) - set(after.calls))),
+        added=tuple(sorted(added)),
+        removed=tuple(sorted(removed)),
+        changed=tuple(sorted(changed)),
+        architectures=tuple(sorted(set(after.architectures) - set(before.architectures)))
+        if before.architectures
+        else (),
         looser=_severity(after.default) < _severity(before.default),
     )
+
+
+def _allowed(profile: Profile, calls: set[str], name: str) -> int:
+    """2 whatever its arguments, 1 for some, 0 not."""
+    return 2 if name in calls else int(name in profile.partly)
+
+
+def _answer(profile: Profile, name: str) -> str:
+    """How a call is answered that is not allowed."""
+    return profile.answers.get(name, profile.default)
 
 
 def runtime_default(architecture: str = "x86_64") -> Profile:

@@ -44,8 +44,9 @@ def material(
     manifests: Records | None = None,
     most: int = MOST_FLOWS,
 ) -> Material:
-    """All that ``store`` knows of ``window`` (None: of all its time), of the edges of ``workload`` and ``node``. What of
-    the window was before its first observation is left out: nobody watched.
+    """All that ``store`` knows of ``window`` (None: of all its time), of the edges of ``workload`` and ``node``.
+
+    What of the window was before its first observation is left out: nobody watched.
 
     ``manifests``: objects that are added where the store's inventory holds no version of them. ``cluster`` chooses one
     where there are several.

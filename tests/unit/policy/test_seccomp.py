@@ -150,3 +150,65 @@ def test_nothing_seen_is_refused_and_a_missing_key_is_not_guessed() -> None:
 def test_what_is_no_profile_is_refused(document: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         read_profile(document)
+
+
+def oci(default: str, *rules: dict[str, object], architectures: tuple[str, ...] = ("SCMP_ARCH_X86_64",)) -> Profile:
+    document = {"defaultAction": default, "architectures": list(architectures), "syscalls": list(rules)}
+    return read_profile(document)
+
+
+def rule(action: str, *names: str, **more: object) -> dict[str, object]:
+    return {"names": list(names), "action": action, **more}
+
+
+FIRST = [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]
+ALLOW, ERRNO, KILL = "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL"
+
+
+def test_what_a_default_action_allows_counts_as_allowed() -> None:
+    two, one = oci(ALLOW, rule(ERRNO, "mount", "ptrace")), oci(ALLOW, rule(ERRNO, "mount"))
+    assert diff(two, one).added == ("ptrace",)
+    assert diff(one, two).removed == ("ptrace",)
+    assert set(diff(runtime_default(), one).added) >= {"bpf", "ptrace", "reboot"} - {"ptrace"}
+    assert diff(runtime_default(), one).removed == ()
+
+
+def test_arguments_of_rules_are_told_apart() -> None:
+    for_one, free = oci(ERRNO, rule(ALLOW, "socket", args=FIRST)), oci(ERRNO, rule(ALLOW, "socket"))
+    assert diff(for_one, free).added == ("socket",)
+    assert diff(free, for_one).removed == ("socket",)
+    assert diff(oci(ERRNO), for_one).added == ("socket",)
+    other = oci(ERRNO, rule(ALLOW, "socket", args=[{**FIRST[0], "value": 2}]))
+    assert diff(for_one, other) == seccomp.Difference(added=(), removed=(), changed=("socket",))
+    assert not diff(for_one, oci(ERRNO, rule(ALLOW, "socket", args=FIRST, comment="as before")))
+
+
+def test_rules_that_contradict_one_another_are_not_guessed_at() -> None:
+    free, twice = oci(ERRNO, rule(ALLOW, "socket")), oci(ERRNO, rule(ALLOW, "socket"), rule(ERRNO, "socket"))
+    assert diff(free, twice).removed == ("socket",)
+    assert diff(twice, free).added == ("socket",)
+
+
+def test_a_call_that_is_refused_in_another_way_and_another_architecture_are_differences() -> None:
+    assert diff(oci(ERRNO, rule(KILL, "mount")), oci(ERRNO)).changed == ("mount",)
+    assert not diff(oci(ERRNO, rule(ERRNO, "mount")), oci(ERRNO))
+    more = oci(ERRNO, architectures=("SCMP_ARCH_X86_64", "SCMP_ARCH_X86"))
+    assert diff(oci(ERRNO), more).architectures == ("SCMP_ARCH_X86",)
+    assert not diff(more, oci(ERRNO)).architectures
+
+
+@pytest.mark.parametrize(
+    "executable",
+    ["/usr/sbin/runc", "runc:[2:INIT]", "runc", "/usr/bin/crun", "memfd:runc_cloned:/proc/self/exe", "/usr/bin/conmon",
+     "/usr/bin/containerd-shim-runc-v2"],
+)  # fmt: skip
+def test_what_a_container_runtime_called_is_not_the_workloads(executable: str) -> None:
+    rows = [
+        SyscallSet(workload="w", executable=executable, calls=("mount", "bpf")),
+        SyscallSet(workload="w", executable="/usr/bin/runcible", calls=("read",)),
+    ]
+    (made,) = generate(rows)
+    assert (made.observed, made.dangerous) == (("read",), ())
+    with pytest.raises(UsageError, match="no syscall sets"):
+        generate(rows[:1])
+    assert generate(rows[:1], by="executable")[0].observed == ("bpf", "mount")
