@@ -29,7 +29,8 @@ class Basis(msgspec.Struct, frozen=True):
     ``flows`` recorded in [since, until); ``pods`` of the inventory. ``coverage``: the share (0 to 1) of node time that
     was observed, None where it is not known; ``lost``: how much was counted as lost meanwhile. ``not_understood``:
     parts of the policies that are not evaluated (at most 100; ``problems`` counts all): verdicts that they could
-    change are ``unknown``. ``as_of``: the inventory is (or was completed by) the state of a live cluster at that time,
+    change are ``unknown``. ``idle``: titles of policies that choose no pod of the inventory and so say nothing here (at
+    most 100; ``idle_policies`` counts all). ``as_of``: the inventory is (or was completed by) the state of a live cluster at that time,
     not its history; 0 where it is not.
     """
 
@@ -42,6 +43,8 @@ class Basis(msgspec.Struct, frozen=True):
     not_understood: tuple[Problem, ...]
     problems: int
     as_of: int = 0
+    idle: tuple[str, ...] = ()
+    idle_policies: int = 0
 
 
 class Replayed(msgspec.Struct, frozen=True):

@@ -147,6 +147,16 @@ class Compiled:
     sides: dict[Direction, Side]
     hosts: bool
 
+    @property
+    def idle(self) -> list[str]:
+        """Titles of policies that choose no pod of the inventory, in order; those about nodes are not looked at."""
+        columns = self.classes.profile_column[np.unique(self.index.presences["profile"])]
+        chosen: set[int] = set()
+        for side in self.sides.values():
+            groups = set(side.group_of[columns].tolist()) - {-1}
+            chosen.update(member.policy for group in groups for member in side.groups[group].members)
+        return [p.title for number, p in enumerate(self.policies) if number not in chosen and not p.hosts]
+
     def current(self) -> Compiled:
         """This, or compiled again where the index has met pods of namespaces that it did not know."""
         if self.profiles == len(self.index.profiles.values):

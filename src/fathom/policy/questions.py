@@ -95,7 +95,7 @@ def replay(
         found.flows,
         found.connections,
         tuple(suggestions),
-        basis(material, policies),
+        basis(material, policies, compiled),
     )
 
 
@@ -116,7 +116,7 @@ def diff(
     groups = tuple(told(sets[1], resolved, verdicts[1], seen.groups[:most]))
     recorded = RecordedDifference(groups, len(seen.groups) - len(groups), seen.flows)
     both = PolicySet(old.policies + new.policies, tuple(dict.fromkeys(old.problems + new.problems)))
-    return Differences(recorded, possible, basis(material, both))
+    return Differences(recorded, possible, basis(material, both, *sets))
 
 
 def explain_flow(
@@ -133,7 +133,7 @@ def explain_flow(
     resolved = resolve(asked, material.inventory, options)
     compiled = compile_policies(policies, material.inventory, options)
     (found,) = explained(compiled, asked, resolved, verdicts_of(compiled, resolved))
-    return Explained(found, _recorded(material, asked, resolved, options), basis(material, policies))
+    return Explained(found, _recorded(material, asked, resolved, options), basis(material, policies, compiled))
 
 
 def _recorded(material: Material, asked: Flows, alone: Resolved, options: Options) -> Traffic | None:
@@ -196,7 +196,7 @@ def explain_rule(
     most = _bounded(limit)
     unused = sum(use.unused for use in found)
     found = [use for use in found if use.unused or not wanted.unused]
-    return RuleUses(tuple(found[:most]), max(0, len(found) - most), unused, basis(material, policies))
+    return RuleUses(tuple(found[:most]), max(0, len(found) - most), unused, basis(material, policies, compiled))
 
 
 def _below(path: str, asked: str) -> bool:
@@ -238,7 +238,7 @@ def exposure(material: Material, policies: PolicySet, options: Options = DEFAULT
     workloads = len({workload_of(pod) for pod in material.inventory.records.pods})
     hosts = on_host(compiled)[:most]
     left_out = max(0, len(found) - most)
-    return Exposure(tuple(found[:most]), left_out, workloads, hosts, basis(material, policies))
+    return Exposure(tuple(found[:most]), left_out, workloads, hosts, basis(material, policies, compiled))
 
 
 def graph(
@@ -256,7 +256,7 @@ def graph(
         nodes, links, left_out = static_graph(compiled, limit=most)
     else:
         nodes, links, left_out = seen_graph(compiled, material.flows, resolved, verdicts, limit=most)
-    return Graph(kind, tuple(nodes), tuple(links), left_out, basis(material, policies))
+    return Graph(kind, tuple(nodes), tuple(links), left_out, basis(material, policies, compiled))
 
 
 def generate(material: Material, choices: Choices | None = None, *, limit: int = LIMIT) -> Generation:
@@ -282,8 +282,8 @@ def generate(material: Material, choices: Choices | None = None, *, limit: int =
     )
 
 
-def basis(material: Material, policies: PolicySet) -> Basis:
-    """What an answer about ``policies`` on ``material`` stands on."""
+def basis(material: Material, policies: PolicySet, *sets: Compiled) -> Basis:
+    """What an answer about ``policies`` on ``material`` stands on; ``sets`` are the policies, compiled."""
     since, until = _window(material)
     doubts = [problem for problem in policies.problems if problem.severity == "not-understood"]
     share = None
@@ -293,8 +293,20 @@ def basis(material: Material, policies: PolicySet) -> Basis:
         share = measure(*at, nodes=material.nodes, gaps=material.gaps, share=material.share).time
     pods = sum(not pod.virtual for pod in material.inventory.records.pods)
     lost = sum(item.count for item in material.losses)
-    told = tuple(doubts[:_MOST_PROBLEMS])
-    return Basis(since, until, len(material.flows), pods, share, lost, told, len(doubts), material.as_of)
+    idle = list(dict.fromkeys(title for one in sets for title in one.idle))
+    return Basis(
+        since,
+        until,
+        len(material.flows),
+        pods,
+        share,
+        lost,
+        tuple(doubts[:_MOST_PROBLEMS]),
+        len(doubts),
+        material.as_of,
+        tuple(idle[:_MOST_PROBLEMS]),
+        len(idle),
+    )
 
 
 def _window(material: Material) -> tuple[int, int]:

@@ -95,6 +95,25 @@ def test_evaluate_tells_each_flow_with_who_decided(monkeypatch: pytest.MonkeyPat
     assert list(questions.evaluate(material(), policies(WEB))) == whole
 
 
+def test_policies_that_choose_no_pod_are_named_in_every_answer() -> None:
+    """Without a namespace, in one with another name, with a label that no pod has: each proves nothing."""
+    idle = [
+        WEB.replace("namespace: shop", "namespace: shpo"),
+        WEB.replace(", namespace: shop", ""),
+        WEB.replace("name: web", "name: other").replace("app: web", "app: wbe"),
+    ]
+    assert len({*idle, WEB}) == 4
+    made = policies(WEB, *idle)
+    titles = tuple(policy.title for policy in made.policies[1:])
+    for basis in (
+        questions.replay(material(), made).basis,
+        questions.diff(material(), policies(WEB), made).basis,
+        questions.explain_rule(material(), made).basis,
+        questions.exposure(material(), made).basis,
+    ):
+        assert (basis.idle, basis.idle_policies) == (titles, 3)
+
+
 def test_replay_groups_and_names_the_absent_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     found = questions.replay(material(), policies(WEB))
     assert [(g.src, g.port, g.connections, g.absent) for g in found.groups] == [
@@ -114,7 +133,7 @@ def test_replay_groups_and_names_the_absent_rules(monkeypatch: pytest.MonkeyPatc
     assert not found.none
     assert plain(found)["basis"] == {
         "since": 50, "until": 201, "flows": 4, "pods": 3, "coverage": None, "lost": 0, "not_understood": [],
-        "problems": 0, "as_of": 0,
+        "problems": 0, "as_of": 0, "idle": [], "idle_policies": 0,
     }  # fmt: skip
     told: list[float] = []
     monkeypatch.setattr(questions, "_PART", 3)

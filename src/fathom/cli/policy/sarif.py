@@ -1,7 +1,7 @@
 """Answers about policy as SARIF 2.1.0 (OASIS standard), for tools that annotate the files of a pull request. Pure.
 
-A result points at the policy or rule that decided, by file and line where they are known, and names the workloads as
-logical locations. The fingerprint of a result is that of its workloads, protocol and port: it outlives other lines.
+A result points at the policy or rule that decided, by file and line where they are known (else at a policy of the same
+namespace: code hosts show no result that points nowhere), and names the workloads as logical locations. The fingerprint of a result is that of its workloads, protocol and port: it outlives other lines.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ RULES: dict[str, tuple[str, str]] = {
     "thin-history": ("note", "A workload has too little history for a policy."),
 }
 
+#: Names of what was no file.
+_NO_FILE = ("", "-")
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -55,6 +58,12 @@ class Sources:
         """The places of the policies of these titles."""
         wanted = set(titles)
         return [policy.place for policy in self.policies.policies if policy.title in wanted]
+
+    def nearest(self, names: Iterable[str]) -> list[Place]:
+        """Where to point when no policy decided: the first policy of a namespace of these workloads, else the first."""
+        spaces = {name.partition("/")[0] for name in names}
+        ordered = sorted(self.policies.policies, key=lambda policy: policy.namespace not in spaces)
+        return [policy.place for policy in ordered if policy.place.file not in _NO_FILE][:1]
 
 
 def replayed(answer: Replayed, sources: Sources) -> str:
@@ -127,7 +136,8 @@ def _result(
         "locations": [{"logicalLocations": logical}],
         "partialFingerprints": {"fathom/v1": fingerprint},
     }
-    physical = [one for place in dict.fromkeys(places) if (one := _physical(place, sources.lines)) is not None][:10]
+    there = [place for place in dict.fromkeys(places) if place.file not in _NO_FILE] or sources.nearest(names)
+    physical = [one for place in there if (one := _physical(place, sources.lines)) is not None][:10]
     if physical:
         found["locations"][0]["physicalLocation"] = physical[0]
     if len(physical) > 1:
@@ -139,7 +149,7 @@ def _result(
 
 def _physical(place: Place, lines: Lines) -> dict[str, Any] | None:
     """The file and line of ``place``; None where it was no file."""
-    if place.file in ("", "-"):
+    if place.file in _NO_FILE:
         return None
     path = posixpath.normpath(place.file)
     where = {"uri": "file://" + quote(path)} if path.startswith("/") else {"uri": quote(path), "uriBaseId": "%SRCROOT%"}
@@ -154,6 +164,7 @@ def _log(command: str, results: list[dict[str, Any]], basis: Basis, sources: Sou
         for name, (level, text) in RULES.items()
     ]
     notes = [_note(problem.place, problem.reason, sources) for problem in basis.not_understood]
+    notes += [_idle(title, sources) for title in basis.idle]
     if left_out:
         notes.append({"level": "warning", "message": {"text": f"{left_out} more results are left out (--limit)."}})
     run = {
@@ -165,6 +176,13 @@ def _log(command: str, results: list[dict[str, Any]], basis: Basis, sources: Sou
     }
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
     return msgspec.json.format(msgspec.json.encode(log), indent=2).decode()
+
+
+def _idle(title: str, sources: Sources) -> dict[str, Any]:
+    """A policy that chooses no pod."""
+    found: dict[str, Any] = {"level": "warning", "message": {"text": f"{title} chooses no pod of the inventory"}}
+    physical = [one for place in sources.places([title]) if (one := _physical(place, sources.lines)) is not None]
+    return found | ({"locations": [{"physicalLocation": one} for one in physical[:1]]} if physical else {})
 
 
 def _note(place: Place, reason: str, sources: Sources) -> dict[str, Any]:

@@ -85,6 +85,9 @@ def footer(basis: Basis) -> list[str]:
     if basis.problems:
         parts = counted(basis.problems, "part")
         lines.append(f"{parts} of the policies not understood: what they could change is unknown")
+    if basis.idle:
+        number = counted(basis.idle_policies, "policy chooses", "policies choose")
+        lines.append(f"{number} no pod of the inventory, and so changed nothing here: {listed(basis.idle)}")
     return lines
 
 

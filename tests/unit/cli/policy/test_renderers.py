@@ -6,6 +6,7 @@ import json
 from typing import Any
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 from pydantic_sarif.model import StaticAnalysisResultsFormatSarifVersion210JsonSchema as SarifLog
 
@@ -117,6 +118,24 @@ def test_a_rule_that_decided_is_at_its_line_and_others_are_related() -> None:
     (result,) = log(sarif.replayed(replayed(group("denied-both", rules=hits)), sources()))["results"]
     assert result["locations"][0]["physicalLocation"]["region"] == {"startLine": 8}
     assert result["relatedLocations"][0]["physicalLocation"]["region"] == {"startLine": 5}
+
+
+def test_what_no_policy_decided_points_at_one_of_the_namespace_or_at_the_first() -> None:
+    text = TEXT.replace("shop", "other") + "---\n" + TEXT
+    for src, dst, line in (("shop/a", "shop/b", TEXT.count("\n") + 3), ("x/a", "x/b", 2)):
+        told = group("unknown", src=src, dst=dst, reasons=("it is not known who opened the connection",))
+        (result,) = log(sarif.replayed(replayed(told), sources(text)))["results"]
+        assert result["locations"][0]["physicalLocation"]["region"] == {"startLine": line}
+
+
+def test_policies_that_choose_no_pod_are_told() -> None:
+    basis = msgspec.structs.replace(BASIS, idle=("NetworkPolicy shop/web",), idle_policies=7)
+    assert "7 policies choose no pod of the inventory" in " ".join(words.footer(basis))
+    run = log(sarif.replayed(msgspec.structs.replace(replayed(), basis=basis), sources()))
+    (note,) = [
+        n for n in run["invocations"][0]["toolExecutionNotifications"] if "chooses no pod" in n["message"]["text"]
+    ]
+    assert note["locations"][0]["physicalLocation"]["region"] == {"startLine": 2}
 
 
 @pytest.mark.parametrize(
