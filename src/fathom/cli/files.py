@@ -68,7 +68,10 @@ def _files(path: str) -> Iterator[str]:
                     raise UsageError(
                         f"more than {MOST_FILES} files below {path}", do="name the directories that matter"
                     )
-                yield os.path.join(folder, name)  # noqa: PTH118
+                file = os.path.join(folder, name)  # noqa: PTH118
+                if os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113 - reading it could wait
+                    raise UsageError(f"{file} is no file", do="name the files that matter")
+                yield file
 
 
 def _unreadable(error: OSError) -> None:

@@ -146,7 +146,7 @@ def protocol_word(number: int) -> str:
 def read_lines(text: str, file: str = "-") -> tuple[Flows, list[Problem]]:
     """Flows of JSON lines, and what was refused with its line (0-based) as the document."""
     builder, problems = Builder(), []
-    for index, line in enumerate(text.splitlines()):
+    for index, line in enumerate(text.removeprefix("\ufeff").split("\n")):
         if not line.strip():
             continue
         place = Place(file, index)

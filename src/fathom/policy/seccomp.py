@@ -132,7 +132,7 @@ def read_sets(text: str, *, place: str = "input") -> list[SyscallSet]:
     does not exist.
     """
     sets = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         if not line.strip():
             continue
         try:

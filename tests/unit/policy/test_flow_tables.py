@@ -109,3 +109,11 @@ def test_what_runs_in_a_container_is_the_pod_that_has_it_and_else_its_node() -> 
         assert list(zip(rows["dst_kind"], rows["dst_pod"], strict=True))[1] == (POD, 0)
         labels = Labels(given, resolve(given, who))
         assert [labels.texts[n] for n in labels.src] == ["shop/Pod/web-1", "8.8.8.8", "Node/n1"]
+
+
+def test_lines_end_at_line_feeds_alone_and_may_begin_with_a_byte_order_mark() -> None:
+    text = '\ufeff{"src":"a/x","dst":"a\u2028.example","port":1}\r\n{"src":"a/x","dst":"b.example","port":2}\n'
+    found, problems = read_lines(text)
+    assert [flow["dst"] for flow in map(found.to_dict, range(len(found)))][-1] == "b.example"
+    assert len(found) + len(problems) == 2
+    assert not any("not JSON" in problem.reason for problem in problems)

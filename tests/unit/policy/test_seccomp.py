@@ -212,3 +212,8 @@ def test_what_a_container_runtime_called_is_not_the_workloads(executable: str) -
     with pytest.raises(UsageError, match="no syscall sets"):
         generate(rows[:1])
     assert generate(rows[:1], by="executable")[0].observed == ("bpf", "mount")
+
+
+def test_lines_end_at_line_feeds_alone_and_may_begin_with_a_byte_order_mark() -> None:
+    text = '\ufeff{"workload": "a\u2028b", "calls": [0]}\r\n{"workload": "c", "calls": [1]}\n'
+    assert [row.workload for row in read_sets(text)] == ["a\u2028b", "c"]

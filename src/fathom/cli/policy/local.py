@@ -89,6 +89,8 @@ class Local:
         """The material, which must have flows. Raises UsageError if it has none."""
         if not len(self.material.flows):
             raise UsageError(
-                "no flows: this question is about traffic", do="name a recording by --recording, or flows by --flows"
+                "no flows: this question is about traffic",
+                do="name a recording by --recording, or flows by --flows; of a recording, see that --workload, --since and"
+                " --until leave some",
             )
         return self.material

@@ -132,6 +132,11 @@ def test_too_many_files_and_too_much_together(run: Run, monkeypatch: pytest.Monk
     assert "more than 0 files below" in refused(run, "exposure", *ALL)
 
 
+def test_what_is_no_file_in_a_directory_is_not_waited_for(run: Run, example: Path) -> None:
+    os.mkfifo(example / "policies" / "pipe.yaml")
+    assert "pipe.yaml is no file" in refused(run, "replay", *ALL)
+
+
 def test_hidden_files_and_other_kinds_of_files_of_a_directory_are_left_alone(run: Run, example: Path) -> None:
     (example / "policies/.git").mkdir()
     (example / "policies/.git/x.yaml").write_text("{")
