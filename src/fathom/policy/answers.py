@@ -30,8 +30,8 @@ class Basis(msgspec.Struct, frozen=True):
     was observed, None where it is not known; ``lost``: how much was counted as lost meanwhile. ``not_understood``:
     parts of the policies that are not evaluated (at most 100; ``problems`` counts all): verdicts that they could
     change are ``unknown``. ``idle``: titles of policies that choose no pod of the inventory and so say nothing here (at
-    most 100; ``idle_policies`` counts all). ``as_of``: the inventory is (or was completed by) the state of a live cluster at that time,
-    not its history; 0 where it is not.
+    most 100; ``idle_policies`` counts all). ``as_of``: the inventory is (or was completed by) the state of a live
+    cluster at that time, not its history; 0 where it is not.
     """
 
     since: int

@@ -1,7 +1,8 @@
 """Answers about policy as SARIF 2.1.0 (OASIS standard), for tools that annotate the files of a pull request. Pure.
 
 A result points at the policy or rule that decided, by file and line where they are known (else at a policy of the same
-namespace: code hosts show no result that points nowhere), and names the workloads as logical locations. The fingerprint of a result is that of its workloads, protocol and port: it outlives other lines.
+namespace: code hosts show no result that points nowhere), and names the workloads as logical locations. The fingerprint
+of a result is that of its workloads, protocol and port: it outlives other lines.
 """
 
 from __future__ import annotations
