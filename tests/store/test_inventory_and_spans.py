@@ -157,7 +157,7 @@ kind: Pod
 metadata:
   {name: web-5d-1, namespace: shop, labels: {app: web, pod-template-hash: 5d},
   creationTimestamp: "2023-11-15T00:00:00Z", ownerReferences: [{kind: ReplicaSet, name: web-5d, controller: true}]}
-spec: {nodeName: n1, containers: [{ports: [{name: http, containerPort: 8080}]}]}
+spec: {nodeName: n1, containers: [{ports: [{name: http, containerPort: 8080}, {containerPort: 50051}]}]}
 status: {podIP: 10.0.0.1}
 ---
 apiVersion: apps/v1

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from fathom.policy.bits import Bools
 from fathom.policy.columns import distinct
+from fathom.policy.declared import ephemeral
 from fathom.policy.endpoints import EGRESS, INGRESS
 from fathom.policy.flows import OBSERVED, Flows
 from fathom.policy.index import EXTERNAL, HOST_POD, NODE, POD, SELF, Index
-from fathom.policy.model import DIRECTIONS, PROTOCOLS, TRANSPORTS, Direction
+from fathom.policy.model import DIRECTIONS, TRANSPORTS, Direction
 from fathom.policy.options import DNAT
 from fathom.policy.resolve import Resolved
 from fathom.policy.subjects import NOBODY, Subjects
@@ -34,7 +35,7 @@ REASONS = (
     "the source is hidden by address translation",
     "the end may have been different things at that time",
     "an end is not in the inventory at that time",
-    "a port of the ephemeral range that nothing declares: it may be a client's",
+    "a port of the ephemeral range that its destination does not declare: it may be a client's",
     "the protocol is outside of the API",
     "it is not known who opened the connection",
     "it is not known whether it was let through",
@@ -59,8 +60,6 @@ REASONS = (
 ) = range(len(REASONS))
 #: Where peers are told apart: numbers of subjects, nodes, address sets, and the API server (by node or address set).
 NODES, ADDRESSES, API_NODE, API_OUTSIDE = 1 << 32, 2 << 32, 3 << 32, 4 << 32
-#: First port of the range that kernels take client ports from (Linux: net.ipv4.ip_local_port_range).
-EPHEMERAL_FIRST = 32768
 #: Later than any time.
 NEVER = int(np.iinfo(np.int64).max)
 _NO_EDGE = frozenset((0,))
@@ -225,37 +224,11 @@ def _flow_reasons(flows: Flows, rows: _Rows, limits: Limits) -> NDArray[np.uint8
     if limits.excluded is not None:
         begin, end = limits.excluded
         found[(given["last"] > 0) & (given["first"] >= begin) & (given["last"] < end)] = EXCLUDED
-    found[_ephemeral(flows, rows, limits.servers)] = EPHEMERAL
+    found[ephemeral(flows, rows.resolved, limits.servers)] = EPHEMERAL
     found[~np.isin(given["protocol"], TRANSPORTS)] = PROTOCOL
     found[~given["oriented"]] = NOT_ORIENTED
     for word, reason in (("unknown", NOT_KNOWN), ("failed", NOT_ALLOWED), ("dropped", NOT_ALLOWED)):
         found[given["observed"] == OBSERVED.index(word)] = reason
-    return found
-
-
-def _ephemeral(flows: Flows, rows: _Rows, servers: frozenset[int]) -> Bools:
-    """Flows to a port that is a client's more likely than a server's: nothing in the destination's namespace has it."""
-    found = np.zeros(len(flows), bool)
-    table, records = rows.resolved.rows, rows.resolved.index.records
-    high = np.flatnonzero((table["port"] >= EPHEMERAL_FIRST) & ~np.isin(table["port"], sorted(servers)))
-    if not len(high):
-        return found
-    declared: set[tuple[str, int, int]] = set()
-    for pod in records.pods:
-        declared |= {(pod.namespace, PROTOCOLS.get(p.protocol, 0), p.number) for p in pod.ports}
-    for service in records.services:
-        declared |= {
-            (service.namespace, PROTOCOLS.get(p.protocol, 0), p.target)
-            for p in service.ports
-            if isinstance(p.target, int)
-        }
-    for piece in records.slices:
-        declared |= {(piece.namespace, PROTOCOLS.get(word, 0), number) for _, word, number in piece.ports}
-    for place in high.tolist():
-        pod_number = int(table["dst_pod"][place])
-        space = records.pods[pod_number].namespace if pod_number >= 0 else ""
-        if (space, int(table["protocol"][place]), int(table["port"][place])) not in declared:
-            found[int(rows.flow[place])] = True
     return found
 
 

@@ -231,10 +231,9 @@ class Index:
 
 
 def _named(pod: Pod) -> tuple[tuple[str, int, int], ...]:
-    """(name, protocol number, port number), sorted."""
-    return tuple(
-        sorted((p.name, PROTOCOLS[p.protocol], p.number) for p in pod.ports if p.protocol in ("TCP", "UDP", "SCTP"))
-    )
+    """(name, protocol number, port number) of the ports that have a name, sorted."""
+    named = [p for p in pod.ports if p.name and p.protocol in ("TCP", "UDP", "SCTP")]
+    return tuple(sorted((p.name, PROTOCOLS[p.protocol], p.number) for p in named))
 
 
 def _blocks(texts: Iterable[str]) -> list[Block]:

@@ -36,7 +36,7 @@ class Namespace(msgspec.Struct, frozen=True):
 
 
 class ContainerPort(msgspec.Struct, frozen=True, order=True):
-    """A port that a pod names."""
+    """A port that a pod declares; ``name`` is empty where it has none (so it is no named port to policies)."""
 
     name: str
     protocol: str

@@ -186,10 +186,8 @@ def _ports(spec: Field) -> tuple[ContainerPort, ...]:
     ]
     for container in containers:
         for item in container.get("ports").elements():
-            name = item.get("name").text(default="")
-            if name:
-                protocol = item.get("protocol").text(default="TCP")
-                found.append(ContainerPort(name, protocol, item.get("containerPort").integer(1, 65535)))
+            name, protocol = item.get("name").text(default=""), item.get("protocol").text(default="TCP")
+            found.append(ContainerPort(name, protocol, item.get("containerPort").integer(1, 65535)))
     return tuple(found)
 
 

@@ -64,7 +64,11 @@ def test_a_workload_without_pods_is_one_virtual_pod_with_its_template() -> None:
     assert virtual["web"].virtual
     assert virtual["web"].labels == {"app": "web"}
     assert virtual["web"].account == "robot"
-    assert [(p.name, p.number) for p in virtual["web"].ports] == [("http", 8080), ("proxy", 15001)]
+    assert [(p.name, p.number) for p in virtual["web"].ports] == [("http", 8080), ("", 9), ("proxy", 15001)]
+    assert who.index.profiles.values[who.index.presences["profile"][0]].ports == (
+        ("http", 6, 8080),
+        ("proxy", 6, 15001),
+    )
     assert virtual["night"].workload == ("CronJob", "night")
 
 
