@@ -48,7 +48,6 @@ from fathom.policy.options import DEFAULTS, Options
 from fathom.policy.replay import replay as replayed
 from fathom.policy.replay import told
 from fathom.policy.resolve import Resolved, resolve
-from fathom.policy.subjects import Subjects
 from fathom.policy.suggest import absent
 
 #: Items that a list of an answer holds where nothing else is asked for, and at most.
@@ -86,7 +85,7 @@ def replay(
     resolved, (compiled,), (verdicts,) = _verdicts(material, (policies,), options, progress)
     most = _bounded(limit)
     found = replayed(compiled, material.flows, resolved, verdicts, explained=most)
-    groups, suggestions = absent(found.groups[:most], resolved, Subjects(material.inventory.index))
+    groups, suggestions = absent(found.groups[:most], material.flows, resolved, verdicts, compiled)
     return Replayed(
         tuple(groups),
         max(0, len(found.groups) - most),

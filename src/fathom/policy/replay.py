@@ -30,7 +30,7 @@ class Group(msgspec.Struct, frozen=True, gc=False):
     ``flows`` counts rows, ``connections`` what was counted on them; ``first`` and ``last`` are epoch seconds (0: not
     known). ``policies`` select the side that decided, ``rules`` of them match (both empty beyond the groups that were
     asked to be explained). ``example`` is one flow's number. ``absent`` names the policies that would allow the group
-    (empty where it was not asked, or none would).
+    (empty where it was not asked, or none is suggested: ``no_rule`` says why).
     """
 
     src: str
@@ -48,6 +48,7 @@ class Group(msgspec.Struct, frozen=True, gc=False):
     rules: tuple[Hit, ...] = ()
     example: int = 0
     absent: tuple[str, ...] = ()
+    no_rule: str = ""
 
 
 class Replay(msgspec.Struct, frozen=True):
@@ -99,8 +100,7 @@ def group(
         return []
     labels = Labels(flows, resolved)
     rows = flows.rows[wanted]
-    ports = rows["protocol"].astype(np.int64) << 24 | rows["port"].astype(np.int64) << 8 | kind[wanted]
-    unique, inverse = distinct([labels.src[wanted], labels.dst[wanted], ports])
+    unique, inverse = distinct(_keys(flows, labels, kind, wanted))
     count = len(unique)
     number = np.bincount(inverse, minlength=count)
     connections = np.zeros(count, np.int64)
@@ -131,6 +131,27 @@ def group(
             *(column.tolist() for column in columns), strict=True
         )
     ]
+
+
+def members(groups: Sequence[Group], flows: Flows, resolved: Resolved, kind: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """For each flow the number of its group in ``groups``, which a replay of the same verdicts gave; -1: of none."""
+    found = np.full(len(flows), -1, np.int64)
+    through = ~np.isin(flows.rows["observed"], _NOT_LET_THROUGH)
+    wanted = np.flatnonzero((kind != ALLOWED) & through)
+    if not groups or not len(wanted):
+        return found
+    unique, inverse = distinct(_keys(flows, Labels(flows, resolved), kind, wanted))
+    numbers = np.full(len(unique), -1, np.int64)
+    numbers[inverse[np.searchsorted(wanted, [item.example for item in groups])]] = np.arange(len(groups))
+    found[wanted] = numbers[inverse]
+    return found
+
+
+def _keys(flows: Flows, labels: Labels, kind: NDArray[np.uint8], wanted: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Columns in which flows of one group are equal: labels of both ends, protocol with port and kind."""
+    rows = flows.rows[wanted]
+    ports = rows["protocol"].astype(np.int64) << 24 | rows["port"].astype(np.int64) << 8 | kind[wanted]
+    return [labels.src[wanted], labels.dst[wanted], ports]
 
 
 def told(compiled: Compiled, resolved: Resolved, verdicts: Verdicts, groups: Sequence[Group]) -> list[Group]:

@@ -49,11 +49,15 @@ class Subject(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=1 << 16)
 def _name(workload: str) -> str:
     _, kind, name = workload.split("/", 2)
-    whole = f"{kind.lower()}-{name}"
-    if len(whole) <= _LONGEST:
-        return whole
-    told_apart = blake2b(whole.encode(), digest_size=5).hexdigest()
-    return f"{whole[: _LONGEST - 11].rstrip('-.')}-{told_apart}"
+    return bounded(f"{kind.lower()}-{name}")
+
+
+def bounded(name: str) -> str:
+    """The name; where it is too long for an object's name, its begin and a hash of it."""
+    if len(name) <= _LONGEST:
+        return name
+    told_apart = blake2b(name.encode(), digest_size=5).hexdigest()
+    return f"{name[: _LONGEST - 11].rstrip('-.')}-{told_apart}"
 
 
 class Subjects:

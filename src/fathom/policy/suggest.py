@@ -1,122 +1,185 @@
-"""The absent rule: a NetworkPolicy that would allow what a replay says would be denied.
+"""The absent rule: NetworkPolicies that would allow what a replay says would be denied.
 
-None is suggested where a deny rule or a higher tier decided, or where an end is not known: a rule there would be a
-guess, or would not help.
+They follow the rules of ``generate``: what a flow does not prove is not allowed. No suggestion isolates a pod that is
+not isolated in that direction already, so that none denies anything. Where a rule would be a guess, would not help or
+cannot be written, the group says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from fathom.policy.addresses import BITS
-from fathom.policy.flows import protocol_word
-from fathom.policy.index import EXTERNAL, HOST_POD, NODE, POD
+from fathom.policy.bits import Bools
+from fathom.policy.compile import Compiled
+from fathom.policy.evaluate import ALLOW, UNDECIDED, VERDICTS, Verdicts
+from fathom.policy.flows import Flows, protocol_word
+from fathom.policy.history import ADDRESSES, API_NODE, API_OUTSIDE, NODES, PROTOCOL, REASONS, Limits, Observations
+from fathom.policy.history import read as read_history
 from fathom.policy.inventory import NAME_LABEL
-from fathom.policy.model import Direction
+from fathom.policy.isolating import Isolating
+from fathom.policy.model import DIRECTIONS, Direction
 from fathom.policy.networkpolicy_documents import selector
-from fathom.policy.replay import Group
+from fathom.policy.replay import Group, members
 from fathom.policy.resolve import Resolved
-from fathom.policy.subjects import Subject, Subjects
+from fathom.policy.subjects import Subject, Subjects, bounded
 
-_TRANSPORTS = (6, 17, 132)
+_KEYS: dict[Direction, str] = {"ingress": "from", "egress": "to"}
+_Place = tuple[int, Direction, int, int]  # subject, direction, protocol, port
 
 
-def suggest(group: Group, resolved: Resolved, subjects: Subjects) -> list[dict[str, Any]]:
-    """The documents that together allow the group: one for each side that denies; empty where none would do.
+def absent(
+    groups: Sequence[Group], flows: Flows, resolved: Resolved, verdicts: Verdicts, compiled: Compiled
+) -> tuple[list[Group], list[dict[str, Any]]]:
+    """The groups, each with the names of the policies that would allow it (``absent``) or why none would
+    (``no_rule``), and these policies, by namespace and name. ``groups`` must have been explained by the replay.
 
-    ``group`` must have been explained by the replay.
+    Policies of one subject, direction, protocol and port are one, with all their peers.
     """
-    if any(hit.action == "deny" for hit in group.rules) or not group.verdict.startswith("denied"):
-        return []
-    row = int(np.searchsorted(resolved.rows["flow"], group.example))
-    sides: list[tuple[Direction, str, str]] = []
-    if group.verdict in ("denied-egress", "denied-both"):
-        sides.append(("egress", "src", "dst"))
-    if group.verdict in ("denied-ingress", "denied-both"):
-        sides.append(("ingress", "dst", "src"))
-    found: list[dict[str, Any]] = []
-    for direction, mine, theirs in sides:
-        document = _document(resolved, subjects, row, (direction, mine, theirs))
-        if document is None:
-            return []
-        found.append(document)
+    of = members(groups, flows, resolved, verdicts.verdict)
+    chosen = of >= 0
+    part = _part(resolved, chosen)
+    subjects = Subjects(resolved.index)
+    history = read_history(flows.select(chosen), part, subjects, Limits())
+    number = of[chosen]
+    why = _why(groups, number, history.left_out)
+    writing = _Writing(part, subjects, compiled)
+    for direction in DIRECTIONS:
+        outcome = (verdicts.egress if direction == "egress" else verdicts.ingress)[chosen]
+        against = (outcome != ALLOW) & np.array([not text for text in why], bool)[number]
+        for one in writing.add(direction, history.observations[direction], against, number):
+            why[one] = why[one] or "no rule would do"
+    for place, text in writing.refused.items():
+        for one in writing.groups[place]:
+            why[one] = why[one] or text
+    names, documents = writing.documents(why)
+    told = [
+        msgspec.structs.replace(item, absent=() if text else tuple(names[n]), no_rule=text)
+        for n, (item, text) in enumerate(zip(groups, why, strict=True))
+    ]
+    return told, documents
+
+
+def _part(resolved: Resolved, chosen: Bools) -> Resolved:
+    """The rows of the chosen flows, numbered anew."""
+    rows = resolved.rows.select(chosen[resolved.rows["flow"]])
+    rows["flow"][:] = (np.cumsum(chosen) - 1)[rows["flow"]]
+    return Resolved(resolved.index, resolved.options, rows, int(chosen.sum()), resolved.names, resolved.named)
+
+
+def _why(groups: Sequence[Group], number: NDArray[np.int64], left_out: NDArray[np.uint8]) -> list[str]:
+    """For each group why no rule is suggested; empty: one may be. ``number``: the group of each flow."""
+    worst = np.zeros(len(groups), np.uint8)
+    np.maximum.at(worst, number, left_out)
+    found: list[str] = []
+    for item, reason in zip(groups, worst.tolist(), strict=True):
+        if item.verdict == VERDICTS[UNDECIDED]:
+            found.append("it is not known whether it would be denied")
+        elif any(hit.action == "deny" for hit in item.rules):
+            found.append("a deny rule decides: no other policy can allow it")
+        elif reason == PROTOCOL:
+            found.append(f"a NetworkPolicy cannot name {item.protocol}")
+        else:
+            found.append(REASONS[reason])
     return found
 
 
-def absent(groups: Iterable[Group], resolved: Resolved, subjects: Subjects) -> tuple[list[Group], list[dict[str, Any]]]:
-    """The groups, each with the names of the policies that would allow it (``absent``), and these policies.
+class _Writing:
+    """The peers of each suggested policy, and which groups need it."""
 
-    Policies of one subject, direction, protocol and port are one, with all their peers. Order: by namespace and name.
-    """
-    told: list[Group] = []
-    documents: dict[str, dict[str, Any]] = {}
-    seen: set[tuple[str, bytes]] = set()
-    for group in groups:
-        names: list[str] = []
-        for document in suggest(group, resolved, subjects):
-            peers = _peers(document)
-            head = document["metadata"]
-            name = f"{document['kind']} {head['namespace']}/{head['name']}"
-            key = name, msgspec.json.encode(peers, order="deterministic")
-            if name not in documents:
-                documents[name] = document
-            elif key not in seen:
-                _peers(documents[name]).extend(peers)
-            seen.add(key)
-            names.append(name)
-        told.append(msgspec.structs.replace(group, absent=tuple(names)))
-    return told, [documents[name] for name in sorted(documents)]
+    def __init__(self, resolved: Resolved, subjects: Subjects, compiled: Compiled) -> None:
+        self.index, self.subjects = resolved.index, subjects
+        self.isolating = Isolating(compiled, subjects)
+        self.taken = {(p.namespace, p.name) for p in compiled.policies if p.kind == "NetworkPolicy"}
+        self.peers: dict[_Place, dict[int, set[int]]] = {}
+        self.groups: dict[_Place, set[int]] = {}
+        self.refused: dict[_Place, str] = {}
+
+    def add(self, direction: Direction, seen: Observations, against: Bools, number: NDArray[np.int64]) -> set[int]:
+        """Take in the observations of flows that are denied at this side (``against``); ``number``: the group of each.
+
+        Returns the groups with a flow of which there is no observation.
+        """
+        unseen = against.copy()
+        unseen[np.array(seen.flows, np.int64)] = False
+        for n, subject in enumerate(seen.subject):
+            flows = np.array(seen.evidence([n]), np.int64)
+            mine = set(number[flows[against[flows]]].tolist())
+            if not mine:
+                continue
+            place = subject, direction, seen.protocol[n], seen.port[n]
+            self.groups.setdefault(place, set()).update(mine)
+            self.peers.setdefault(place, {}).setdefault(seen.peer[n], set()).update(mine)
+            if not self.isolating.selectors(subject, direction):
+                self.refused[place] = "what isolates its pods cannot be said in the podSelector of a NetworkPolicy"
+        return set(number[unseen].tolist())
+
+    def documents(self, why: Sequence[str]) -> tuple[list[list[str]], list[dict[str, Any]]]:
+        """The names of the policies of each group, and the policies, for the groups of which ``why`` says nothing."""
+        names: list[list[str]] = [[] for _ in why]
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for place in sorted(self.groups, key=self._order):
+            codes = [code for code, groups in sorted(self.peers[place].items()) if any(not why[g] for g in groups)]
+            if not codes:
+                continue
+            subject = self.subjects.all[place[0]]
+            peers = [peer for code in codes for peer in self._peer(code, subject)]
+            for choice in self.isolating.selectors(place[0], place[1]):
+                document = _document(subject, place, choice, peers)
+                head = document["metadata"]
+                head["name"] = self._free(head["namespace"], head["name"])
+                found[head["namespace"], head["name"]] = document
+                for group in sorted(self.groups[place]):
+                    names[group].append(f"NetworkPolicy {head['namespace']}/{head['name']}")
+        return names, [found[key] for key in sorted(found)]
+
+    def _order(self, place: _Place) -> tuple[object, ...]:
+        subject = self.subjects.all[place[0]]
+        return subject.namespace, subject.name, place[1:]
+
+    def _free(self, namespace: str, name: str) -> str:
+        """The name, or another where a policy of the set, or one that was suggested, has it."""
+        free, count = name, 1
+        while (namespace, free) in self.taken:
+            count += 1
+            free = bounded(f"{name}-{count}")
+        self.taken.add((namespace, free))
+        return free
+
+    def _peer(self, code: int, subject: Subject) -> Iterator[dict[str, Any]]:
+        """The peer of an observation: pods of a subject, the addresses of a node, or one address outside."""
+        if code < NODES:
+            other = self.subjects.all[code]
+            pods: dict[str, Any] = {"podSelector": selector(other)}
+            if other.namespace != subject.namespace:
+                pods = {"namespaceSelector": {"matchLabels": {NAME_LABEL: other.namespace}}, **pods}
+            yield pods
+            return
+        if code < ADDRESSES or API_NODE <= code < API_OUTSIDE:
+            node = self.index.nodes.values[code - (NODES if code < ADDRESSES else API_NODE)]
+            texts = [text for item in self.index.node_records.get(node, ()) for text in item.addresses]
+            held = self.index.addresses.values[self.index.address_set(texts)]
+        else:
+            held = self.index.addresses.values[code - (ADDRESSES if code < API_NODE else API_OUTSIDE)]
+        for one in held:
+            yield {"ipBlock": {"cidr": f"{one}/{BITS[one.family]}"}}
 
 
-def _peers(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The peers of the one rule of a suggested document."""
-    spec = document["spec"]
-    peers: list[dict[str, Any]] = spec["ingress"][0]["from"] if "ingress" in spec else spec["egress"][0]["to"]
-    return peers
-
-
-def _document(
-    resolved: Resolved, subjects: Subjects, row: int, side: tuple[Direction, str, str]
-) -> dict[str, Any] | None:
-    direction, mine, theirs = side
-    subject = _subject(resolved, subjects, row, mine)
-    if subject is None:
-        return None
-    peer = _peer(resolved, subjects, row, theirs, subject)
-    if peer is None:
-        return None
-    protocol, port = int(resolved.rows["protocol"][row]), int(resolved.rows["port"][row])
-    rule: dict[str, Any] = {"from" if direction == "ingress" else "to": [peer]}
-    if protocol in _TRANSPORTS:
-        rule["ports"] = [{"protocol": protocol_word(protocol), "port": port}]
-    word = f"{protocol_word(protocol)}-{port}".lower()
+def _document(subject: Subject, place: _Place, choice: dict[str, Any], peers: list[dict[str, Any]]) -> dict[str, Any]:
+    _, direction, protocol, port = place
+    word = protocol_word(protocol)
+    rule = {_KEYS[direction]: peers, "ports": [{"protocol": word, "port": port}]}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {"name": f"{subject.name}-{direction}-{word}", "namespace": subject.namespace},
-        "spec": {"podSelector": selector(subject), "policyTypes": [direction.title()], direction: [rule]},
+        "metadata": {
+            "name": bounded(f"{subject.name}-{direction}-{word.lower()}-{port}"),
+            "namespace": subject.namespace,
+        },
+        "spec": {"podSelector": choice, "policyTypes": [direction.title()], direction: [rule]},
     }
-
-
-def _subject(resolved: Resolved, subjects: Subjects, row: int, end: str) -> Subject | None:
-    number = int(subjects.of_pod[int(resolved.rows[end + "_pod"][row])])
-    return subjects.all[number] if number >= 0 and resolved.rows[end + "_kind"][row] == POD else None
-
-
-def _peer(resolved: Resolved, subjects: Subjects, row: int, end: str, subject: Subject) -> dict[str, Any] | None:
-    other = _subject(resolved, subjects, row, end)
-    if other is not None:
-        pods: dict[str, Any] = {"podSelector": selector(other)}
-        if other.namespace != subject.namespace:
-            pods = {"namespaceSelector": {"matchLabels": {NAME_LABEL: other.namespace}}, **pods}
-        return pods
-    if int(resolved.rows[end + "_kind"][row]) not in (EXTERNAL, NODE, HOST_POD):
-        return None
-    held = resolved.index.addresses.values[int(resolved.rows[end + "_addresses"][row])]
-    if len(held) != 1:
-        return None
-    return {"ipBlock": {"cidr": f"{held[0]}/{BITS[held[0].family]}"}}

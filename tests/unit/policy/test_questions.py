@@ -126,8 +126,8 @@ def test_replay_groups_and_names_the_absent_rules(monkeypatch: pytest.MonkeyPatc
         "deployment-web-ingress-tcp-443",
     ]
     assert found.suggestions[1]["spec"]["ingress"][0]["from"] == [
-        {"podSelector": {"matchLabels": {"app": "db"}}},
         {"podSelector": {"matchLabels": {"app": "api"}}},
+        {"podSelector": {"matchLabels": {"app": "db"}}},
     ]
     assert found.flows["denied-ingress"] == 3
     assert not found.none

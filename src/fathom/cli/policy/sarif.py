@@ -109,6 +109,8 @@ def _group(group: Group, sources: Sources) -> dict[str, Any]:
     text += f" {words.counted(group.connections, 'connection')}, last seen {words.when(group.last)}."
     if group.absent:
         text += f" Absent: {', '.join(group.absent)}."
+    elif group.no_rule:
+        text += f" No rule is suggested: {group.no_rule}."
     found = _result(group.verdict, text, [group.src, group.dst], places, sources, words.port(group))
     found["properties"] = {"connections": group.connections, "flows": group.flows}
     return found

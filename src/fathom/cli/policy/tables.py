@@ -28,7 +28,11 @@ def _groups(kind: str) -> list[Column[Group]]:
     ]
 
 
-_ABSENT: Column[Group] = Column("ABSENT RULE", lambda group: " ".join(group.absent) or "-", name=True)
+_ABSENT: Column[Group] = Column(
+    "ABSENT RULE",
+    lambda group: " ".join(group.absent) or (f"none: {group.no_rule}" if group.no_rule else "-"),
+    name=True,
+)
 _STATIC: list[Column[StaticChange]] = [
     Column("CHANGE", lambda change: change.change),
     Column("SOURCE", lambda change: change.src, name=True),

@@ -62,7 +62,10 @@ def test_suggest_says_where_no_rule_would_do(run: Run) -> None:
     line = '{"src": "shop/gone", "dst": "shop/Deployment/db2", "port": 5}\n'
     got = run("replay", "--policies", "policies", "--manifests", "manifests", "--flows", "-", "--suggest", input=line)
     assert (got.status, got.out) == (1, "")
-    assert "for 1 groups no rule would do" in got.err
+    assert got.err == (
+        "fathom: no rule is suggested for 1 group of flows:\n"
+        "  shop/gone > shop/Deployment/db2 TCP/5: it is not known whether it would be denied\n"
+    )
 
 
 def test_diff_has_two_parts_and_the_status_of_diff(run: Run, example: Path) -> None:
