@@ -213,7 +213,7 @@ def test_time_before_anybody_watched_counts_for_nothing(store, world):
     assert questions.coverage(found).basis.coverage == asked
     made = questions.generate(found).documents[0]["metadata"]["annotations"]
     assert made["fathom.dev/coverage"] == f"{asked:.4f}"
-    assert "less than a day" in made["fathom.dev/thin-data"]
+    assert "less than 86400 s" in made["fathom.dev/thin-data"]
 
 
 def test_without_a_window_it_is_all_that_was_told(store, world):

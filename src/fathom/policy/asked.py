@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, field
 
 from fathom.policy.answers import GraphKind
-from fathom.policy.coverage import Need
 from fathom.policy.generate import Choices
 from fathom.policy.options import Options
 from fathom.policy.questions import LIMIT, MOST, RulesAsked
+from fathom.policy.thin import Need
 
 Rows = Annotated[int, Meta(ge=1, le=MOST, description="rows of each list of the answer at most")]
 Name = Annotated[str, Meta(max_length=4_096)]

@@ -16,8 +16,7 @@ from fathom.policy.flows import Flows
 from fathom.policy.inventory import Inventory
 from fathom.policy.labelling import Labels, workload_of
 from fathom.policy.resolve import Resolved
-
-DAY = 86_400
+from fathom.policy.thin import Need, Seen, too_little
 
 
 class Gap(msgspec.Struct, frozen=True, order=True):
@@ -40,7 +39,8 @@ class Loss(msgspec.Struct, frozen=True, order=True):
 
 
 class WorkloadCoverage(msgspec.Struct, frozen=True, order=True):
-    """One workload: its pods in the window, those that were seen in flows, its flows, first and last seen.
+    """One workload: its pods in the window, those that were seen in flows, its flows, first and last seen, and its
+    connections (of other protocols than TCP, packets).
 
     ``thin`` says in words why its history is too little; empty where it is not.
     """
@@ -52,6 +52,7 @@ class WorkloadCoverage(msgspec.Struct, frozen=True, order=True):
     first: int
     last: int
     thin: tuple[str, ...] = ()
+    connections: int = 0
 
 
 class Coverage(msgspec.Struct, frozen=True):
@@ -70,15 +71,6 @@ class Coverage(msgspec.Struct, frozen=True):
     def thin(self) -> tuple[WorkloadCoverage, ...]:
         """Workloads with too little history."""
         return tuple(item for item in self.workloads if item.thin)
-
-
-class Need(msgspec.Struct, frozen=True):
-    """What counts as enough history: seconds between first and last seen, flows, and the share of time and of pods."""
-
-    seconds: int = DAY
-    flows: int = 1
-    time: float = 0.95
-    pods: float = 0.5
 
 
 def coverage(
@@ -149,39 +141,34 @@ def _seen_pods(resolved: Resolved) -> set[int]:
     return set(found[found >= 0].tolist())
 
 
-def _by_workload(flows: Flows, resolved: Resolved) -> dict[str, tuple[int, int, int]]:
-    """Flows, first and last seen of each label at either end."""
+def _by_workload(flows: Flows, resolved: Resolved) -> dict[str, tuple[int, int, int, int]]:
+    """Flows, connections, first and last seen of each label at either end; a flow to itself counts once."""
     labels = Labels(flows, resolved)
     count = len(labels.texts)
-    number, first, last = np.zeros(count, np.int64), np.full(count, 1 << 62, np.int64), np.zeros(count, np.int64)
-    for end in (labels.src, labels.dst):
-        np.add.at(number, end, 1)
-        np.minimum.at(first, end, np.where(flows.rows["last"] > 0, flows.rows["first"], 1 << 62))
+    number, connections = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    first, last = np.full(count, 1 << 62, np.int64), np.zeros(count, np.int64)
+    begins = np.where(flows.rows["last"] > 0, flows.rows["first"], 1 << 62)
+    for end, counts in ((labels.src, np.ones(len(flows), bool)), (labels.dst, labels.src != labels.dst)):
+        np.add.at(number, end, counts)
+        np.add.at(connections, end, np.where(counts, flows.rows["count"], 0))
+        np.minimum.at(first, end, begins)
         np.maximum.at(last, end, flows.rows["last"])
-    return {
-        text: (int(number[n]), int(first[n]) if last[n] else 0, int(last[n])) for n, text in enumerate(labels.texts)
-    }
+    first[last == 0] = 0
+    columns = (column.tolist() for column in (number, connections, first, last))
+    return dict(zip(labels.texts, zip(*columns, strict=True), strict=True))
 
 
 def _workload(
     name: str,
     pods: list[int],
     seen: set[int],
-    counted: dict[str, tuple[int, int, int]],
+    counted: dict[str, tuple[int, int, int, int]],
     measure: tuple[float, Need],
 ) -> WorkloadCoverage:
     time, need = measure
-    flows, first, last = counted.get(name, (0, 0, 0))
+    flows, connections, first, last = counted.get(name, (0, 0, 0, 0))
     observed = sum(number in seen for number in pods)
     if flows and not observed and len(pods) == 1:
         observed = 1
-    thin: list[str] = []
-    if flows < need.flows:
-        thin.append(f"{flows} flows, fewer than {need.flows}")
-    if last - first < need.seconds:
-        thin.append(f"{last - first} s between first and last seen, less than {need.seconds} s")
-    if time < need.time:
-        thin.append(f"{time:.0%} of the time was seen, less than {need.time:.0%}")
-    if pods and observed / len(pods) < need.pods:
-        thin.append(f"{observed} of {len(pods)} pods were seen")
-    return WorkloadCoverage(name, len(pods), observed, flows, first, last, tuple(thin))
+    thin = too_little(Seen(connections, first, last, time, (observed, len(pods))), need)
+    return WorkloadCoverage(name, len(pods), observed, flows, first, last, thin, connections)

@@ -32,12 +32,11 @@ from fathom.policy.model import Direction
 from fathom.policy.replay import Group, group
 from fathom.policy.resolve import Resolved, resolve
 from fathom.policy.subjects import Subject, Subjects
+from fathom.policy.thin import Need, Seen, too_little
 from fathom.policy.yamltext import blocks
 
 #: Before the slash of every annotation.
 PREFIX = "fathom.dev/"
-#: Fewer flows than this behind a policy, or less time or coverage, and it says that its data are thin.
-THIN_FLOWS, THIN_SECONDS, THIN_COVERAGE = 10, 24 * 3600, 0.9
 #: The first fields of Evidence.
 _About = tuple[str, Direction, int, str, tuple[str, ...]]
 
@@ -312,16 +311,17 @@ class _Maker:
         }
         if self.choices.only:
             found["only"] = " ".join(sorted(self.choices.only))
-        flows = len({number for item in evidence for number in item.flows})
-        short = "less than a day" if window.since else "a window that is not known"
-        thin = [
-            f"{flows} flows" if flows < THIN_FLOWS else "",
-            short if window.until - window.since < THIN_SECONDS else "",
-            f"coverage {covered}" if window.coverage is not None and window.coverage < THIN_COVERAGE else "",
-        ]
-        if any(thin):
-            found["thin-data"] = ", ".join(filter(None, thin))
+        if thin := too_little(self._seen(evidence), Need()):
+            found["thin-data"] = "; ".join(thin)
         return {PREFIX + key: found[key] for key in sorted(found)}
+
+    def _seen(self, evidence: list[Evidence]) -> Seen:
+        """The history behind one policy: each flow once, whatever it is evidence of."""
+        behind = {number for item in evidence for number in item.flows}
+        rows = self.flows.rows[np.fromiter(behind, np.int64, len(behind))]
+        timed = rows[rows["last"] > 0]
+        first, last = (int(timed["first"].min()), int(timed["last"].max())) if len(timed) else (0, 0)
+        return Seen(int(rows["count"].sum()), first, last, self.window.coverage)
 
 
 def port_text(span: Span) -> str:

@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from fathom.policy.coverage import DAY
 from fathom.policy.documents import Document
 from fathom.policy.documents import read as read_documents
 from fathom.policy.findings import Count
 from fathom.policy.generate import PREFIX
 from fathom.policy.problems import Problem
+from fathom.policy.thin import DAY
 
 #: Annotations that begin so belong to the audit.
 AUDIT_PREFIX = f"{PREFIX}audit"

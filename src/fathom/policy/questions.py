@@ -28,7 +28,6 @@ from fathom.policy.answers import (
 )
 from fathom.policy.compile import Compiled, compile_policies
 from fathom.policy.connectivity import connectivity_difference
-from fathom.policy.coverage import Need
 from fathom.policy.coverage import coverage as measure
 from fathom.policy.difference import difference
 from fathom.policy.evaluate import Verdicts
@@ -49,6 +48,7 @@ from fathom.policy.replay import replay as replayed
 from fathom.policy.replay import told
 from fathom.policy.resolve import Resolved, resolve
 from fathom.policy.suggest import absent
+from fathom.policy.thin import Need
 
 #: Items that a list of an answer holds where nothing else is asked for, and at most.
 LIMIT, MOST = 1_000, 100_000

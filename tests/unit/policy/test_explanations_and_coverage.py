@@ -7,13 +7,14 @@ import pytest
 
 from fathom.errors import UsageError
 from fathom.policy.compile import compile_policies
-from fathom.policy.coverage import Gap, Loss, Need, coverage
+from fathom.policy.coverage import Gap, Loss, coverage
 from fathom.policy.evaluate import evaluate
 from fathom.policy.explain import Traffic, explain, rule_use
 from fathom.policy.flows import from_dicts
 from fathom.policy.inventory import Inventory, Namespace, Node, Pod, Records
 from fathom.policy.policysets import read_texts
 from fathom.policy.resolve import resolve
+from fathom.policy.thin import Need
 
 POLICY = """
 apiVersion: networking.k8s.io/v1
@@ -94,7 +95,7 @@ def test_coverage_counts_gaps_once_and_names_thin_workloads() -> None:
     who = cluster()
     gaps = [Gap("n1", 0, 50), Gap("n1", 25, 75), Gap("n2", 900, 2_000), Gap("elsewhere", 0, 1_000)]
     losses = [Loss("kernel", "tcp", "ring_full", "n1", 7)]
-    need = Need(seconds=60, flows=2, time=0.5)
+    need = Need(seconds=60, connections=6, time=0.5)
     found = coverage((0, 1_000), who, FLOWS, resolve(FLOWS, who), gaps=gaps, losses=losses, need=need)
     assert found.time == pytest.approx(1 - (75 + 100) / 2_000)
     assert (found.pods, found.pods_seen, found.lost) == (3, 3, 7)
@@ -104,5 +105,5 @@ def test_coverage_counts_gaps_once_and_names_thin_workloads() -> None:
         ("shop/Deployment/web", 3, 50, 200),
     ]
     assert [w.workload for w in found.thin] == ["shop/Deployment/api", "shop/Deployment/db"]
-    assert found.thin[0].thin == ("1 flows, fewer than 2",)
+    assert found.thin[0].thin == ("5 connections, fewer than 6",)
     assert coverage((5, 5), who, FLOWS, resolve(FLOWS, who)).time == 0.0

@@ -309,10 +309,15 @@ def test_annotations_say_what_the_policy_rests_on() -> None:
     assert said["window"] == "2023-11-14T22:13:20Z/2023-11-14T23:13:20Z"
     assert said["lost"] == "7"
     assert said["coverage"] == "0.5000"
-    assert said["thin-data"] == "1 flows, less than a day, coverage 0.5000"
+    assert said["thin-data"] == (
+        "1 connection, fewer than 10; 900 s between first and last seen, less than 86400 s; "
+        "50% of the time was seen, less than 95%"
+    )
     unwatched = other.documents[1]["metadata"]["annotations"]
     assert (unwatched[PREFIX + "coverage"], unwatched[PREFIX + "lost"]) == ("unknown", "unknown")
-    assert unwatched[PREFIX + "thin-data"] == "1 flows, a window that is not known"
+    assert unwatched[PREFIX + "thin-data"] == (
+        "1 connection, fewer than 10; 900 s between first and last seen, less than 86400 s"
+    )
     assert (
         generate(flows, Inventory(shop()))
         .documents[0]["metadata"]["annotations"][PREFIX + "window"]

@@ -9,7 +9,7 @@ import pytest
 
 from fathom.errors import UsageError
 from fathom.policy import questions
-from fathom.policy.coverage import Gap, Loss, Need
+from fathom.policy.coverage import Gap, Loss
 from fathom.policy.explain import Traffic
 from fathom.policy.flows import Flows, from_dicts
 from fathom.policy.generate import Choices
@@ -18,6 +18,7 @@ from fathom.policy.material import Material
 from fathom.policy.model import PolicySet
 from fathom.policy.policysets import read_texts
 from fathom.policy.questions import RulesAsked
+from fathom.policy.thin import Need
 
 WEB = """
 apiVersion: networking.k8s.io/v1
@@ -226,7 +227,7 @@ def test_rules_are_explained_by_their_traffic() -> None:
 
 
 def test_coverage_puts_thin_workloads_first_and_asks_no_share_of_a_window_that_is_not_known() -> None:
-    need = Need(seconds=60, flows=1)
+    need = Need(seconds=60, connections=1)
     found = questions.coverage(material(), need)
     assert [(item.workload, bool(item.thin)) for item in found.workloads] == [
         ("shop/Deployment/db", True),

@@ -19,7 +19,14 @@ from fathom.cli.policy.options import limit_option, source_options
     metavar="DURATION",
     help="Between the first and the last time that a workload was seen.",
 )
-@click.option("--need-flows", type=click.IntRange(0), default=1, show_default=True, metavar="N", help="Flows of it.")
+@click.option(
+    "--need-connections",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Connections of it; of other protocols than TCP, packets.",
+)
 @click.option(
     "--need-share",
     type=click.FloatRange(0, 1),
@@ -39,7 +46,9 @@ from fathom.cli.policy.options import limit_option, source_options
 @source_options
 @limit_option
 @output_option("table", "json", "sarif", "markdown")
-def command(need_time: float, need_flows: int, need_share: float, need_pods: float, limit: int, **given: Any) -> None:
+def command(
+    need_time: float, need_connections: int, need_share: float, need_pods: float, limit: int, **given: Any
+) -> None:
     """Say how much of the traffic was seen, and which workloads have too little history.
 
     Workloads with too little history come first, each with what is missing: a policy for them would be a guess.
@@ -47,8 +56,8 @@ def command(need_time: float, need_flows: int, need_share: float, need_pods: flo
     from fathom.cli.policy.door import open_door
     from fathom.cli.policy.forms import text
     from fathom.cli.policy.inputs import NONE
-    from fathom.policy.coverage import Need
+    from fathom.policy.thin import Need
 
-    need = Need(int(need_time), need_flows, need_share, need_pods)
+    need = Need(int(need_time), need_connections, need_share, need_pods)
     answer = open_door(given).coverage(need, limit)
     click.echo(text("covered", answer, given["output"], NONE))

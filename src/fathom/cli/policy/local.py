@@ -21,12 +21,12 @@ from fathom.policy.answers import (
     Replayed,
     RuleUses,
 )
-from fathom.policy.coverage import Need
 from fathom.policy.explain import FlowVerdict
 from fathom.policy.flows import Flows
 from fathom.policy.generate import Choices
 from fathom.policy.material import Material
 from fathom.policy.options import Options
+from fathom.policy.thin import Need
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ from fathom.policy.answers import (
     Replayed,
     RuleUses,
 )
-from fathom.policy.coverage import Need
 from fathom.policy.explain import FlowVerdict
 from fathom.policy.flows import Flows
 from fathom.policy.generate import Choices
 from fathom.policy.options import Options
 from fathom.policy.questions import Progress, RulesAsked
+from fathom.policy.thin import Need
 
 A = TypeVar("A")
 

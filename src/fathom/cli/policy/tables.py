@@ -47,6 +47,7 @@ _COVERAGE: list[Column[WorkloadCoverage]] = [
     Column("PODS", lambda item: str(item.pods), number=True),
     Column("SEEN", lambda item: str(item.pods_seen), number=True),
     Column("FLOWS", lambda item: f"{item.flows:,}", number=True),
+    Column("CONNS", lambda item: f"{item.connections:,}", number=True),
     Column("FIRST SEEN", lambda item: words.when(item.first)),
     Column("LAST SEEN", lambda item: words.when(item.last)),
     Column("TOO LITTLE", lambda item: "; ".join(item.thin) or "-"),

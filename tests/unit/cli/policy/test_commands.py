@@ -138,10 +138,10 @@ def test_coverage(run: Run) -> None:
     got = run("coverage", *SEEN)
     assert got.status == 0
     assert "0 workloads with too little history" in got.out
-    thin = json.loads(run("coverage", *SEEN, "--need-time", "8d", "--need-flows", "3", "-o", "json").out)
+    thin = json.loads(run("coverage", *SEEN, "--need-time", "8d", "--need-connections", "2000", "-o", "json").out)
     assert thin["thin"] == 5
     assert thin["workloads"][0]["thin"] == [
-        "2 flows, fewer than 3",
+        "1,451 connections, fewer than 2,000",
         "604716 s between first and last seen, less than 691200 s",
     ]
 
