@@ -6,14 +6,18 @@
 from __future__ import annotations
 
 import os
+import secrets
+import stat
 import sys
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path
 
 from fathom.errors import FathomError, UsageError
 
 #: Bytes of one file, and of all files of one directory or list; files of one directory.
 MOST_BYTES, MOST_TOGETHER, MOST_FILES = 64 << 20, 512 << 20, 50_000
+_LONGEST_NAME = 255  # bytes of a file's name (Linux: NAME_MAX)
 _ENDINGS = (".yaml", ".yml", ".json")
 
 
@@ -79,9 +83,54 @@ def _unreadable(error: OSError) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write ``file``, and the directories above it where there are none. Raises FathomError if that fails."""
+    """Write ``file``, and the directories above it where there are none: whole, or it stays as it was.
+
+    A link is followed; what is no regular file (a pipe, a terminal) is written to. Raises FathomError if that fails.
+    """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        if file.parts[:2] in (("/", "dev"), ("/", "proc")) or (file.exists() and not file.is_file()):
+            file.write_text(text)
+        else:
+            _replace(file.resolve(), text)
     except OSError as error:
-        raise FathomError(f"cannot write {file}: {error.strerror}", affects="what would be in it is lost") from error
+        raise FathomError(f"cannot write {file}: {error.strerror}", affects="it is as it was before") from error
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write beside ``file``, under a short name that no command reads, and take its place."""
+    making = file.parent / f".fathom-{secrets.token_hex(8)}"
+    try:
+        with making.open("x") as stream:
+            if file.exists():
+                os.fchmod(stream.fileno(), stat.S_IMODE(file.stat().st_mode))
+            stream.write(text)
+        making.replace(file)
+    except BaseException:
+        making.unlink(missing_ok=True)
+        raise
+
+
+def file_name(name: str, ending: str) -> str:
+    """``NAME.ENDING``; where that is longer than file systems allow (255 bytes), the begin of the name and a hash."""
+    whole = f"{name}.{ending}"
+    if len(whole.encode()) <= _LONGEST_NAME:
+        return whole
+    told_apart = blake2b(name.encode(), digest_size=5).hexdigest()
+    kept = name.encode()[: _LONGEST_NAME - len(ending.encode()) - 12].decode(errors="ignore")
+    return f"{kept.rstrip('-.')}-{told_apart}.{ending}"
+
+
+def others(folder: Path, written: set[Path]) -> tuple[list[str], bool]:
+    """Files below ``folder`` that commands would read with it and that are not among ``written``, sorted; and whether
+    that is all of them. Directories that cannot be read are passed over."""
+    found: list[str] = []
+    for above, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            file = Path(above, name)
+            if name.endswith(_ENDINGS) and not name.startswith(".") and file not in written:
+                if len(found) == MOST_FILES:
+                    return found, False
+                found.append(str(file))
+    return sorted(found), True

@@ -28,7 +28,7 @@ from fathom.policy.inventory import (
     Slice,
     Workload,
 )
-from fathom.policy.metadata import head, labels_of, name_of, namespace_of
+from fathom.policy.metadata import head, labels_of, name_of, namespace_of, owner_of
 from fathom.policy.problems import Problem, Refused
 from fathom.policy.times import seconds
 
@@ -192,10 +192,10 @@ def _ports(spec: Field) -> tuple[ContainerPort, ...]:
 
 
 def _controller(document: Field) -> tuple[str, str]:
-    """(kind, name) of the owner that controls it, or the first owner."""
+    """(kind, name) of the owner that controls it, or the first owner. Raises Refused if these are no names."""
     owners = document.get("metadata").get("ownerReferences").elements()
     for item in sorted(owners, key=lambda o: not o.get("controller").boolean(False)):
-        return item.get("kind").text(), item.get("name").text()
+        return owner_of(item)
     return "", ""
 
 

@@ -8,6 +8,7 @@ added; workloads that no label tells apart are one subject. A workload without l
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -21,10 +22,12 @@ from fathom.policy.cilium_peers import kept_in_identities
 from fathom.policy.index import HOST_POD, Index
 from fathom.policy.inventory import Pod, Workload
 from fathom.policy.labelling import stable_labels, workload_of
+from fathom.policy.metadata import valid_name
 
 #: In ``Subjects.of_pod``: a pod on the host's network; a pod that no label chooses.
 ON_HOST, NOBODY = -2, -1
 _LONGEST = 253  # characters of a name (RFC 1123)
+_UNNAMEABLE = re.compile(r"[^a-z0-9]+")
 _Labels = frozenset[tuple[str, str]]
 
 
@@ -42,14 +45,19 @@ class Subject(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The name of its policies, ``kind-name``; where that is too long for a name, its begin and a hash of it."""
+        """The name of its policies, ``kind-name``; where that is too long for a name, or none, what is left of it and a
+        hash of it."""
         return _name(self.workloads[0])
 
 
 @lru_cache(maxsize=1 << 16)
 def _name(workload: str) -> str:
     _, kind, name = workload.split("/", 2)
-    return bounded(f"{kind.lower()}-{name}")
+    whole = f"{kind.lower()}-{name}"
+    if valid_name(whole) or (len(whole) > _LONGEST and valid_name(whole[:_LONGEST].rstrip("-."))):
+        return bounded(whole)
+    told_apart = blake2b(whole.encode(), digest_size=5).hexdigest()
+    return f"{_UNNAMEABLE.sub('-', whole.lower())[: _LONGEST - 11].strip('-') or 'x'}-{told_apart}"
 
 
 def bounded(name: str) -> str:

@@ -25,6 +25,7 @@ from fathom.policy.inventory import (
     Slice,
     Workload,
 )
+from fathom.policy.metadata import valid_name
 from fathom.policy.policysets import read_texts
 
 WEB = {"app": "web", "pod-template-hash": "5d"}
@@ -385,3 +386,17 @@ def test_a_pod_with_itself_needs_no_rule() -> None:
 def test_nothing_seen_is_no_policy() -> None:
     found = made()
     assert (found.documents, found.evidence, to_yaml(found.documents)) == ((), (), "")
+
+
+@pytest.mark.parametrize(
+    "workload", [("Deployment", "apps/v1"), ("My_Kind", "oo"), ("Deployment", "A" * 300), ("X", ".")]
+)
+def test_a_policys_name_is_a_name_whatever_a_store_says_of_owners(workload: tuple[str, str]) -> None:
+    records = shop()
+    for number, owner in enumerate((workload, (workload[0], workload[1] + "_"))):
+        records.pods.append(Pod("shop", f"p{number}", {"n": str(number)}, (f"10.0.9.{number}",), "n1", workload=owner))
+    found = made(flow("shop/p0", "shop/p1", 80), records=records)
+    names = [item["metadata"]["name"] for item in found.documents]
+    assert len(set(names)) == 2
+    assert all(valid_name(name) for name in names)
+    assert not read_texts([("f", to_yaml(found.documents))]).problems

@@ -155,3 +155,15 @@ def test_a_slice_of_names_has_no_addresses() -> None:
     assert [backend.addresses for backend in found.slices[0].backends] == [()]
     wrong = read_texts([("f", json.dumps({**head, "addressType": "IPv4", "endpoints": endpoints}))]).records
     assert wrong.problems[0].place.path == "endpoints[0].addresses[0]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "field"),
+    [("Deployment", "apps/v1", "name"), ("Deployment", "../x", "name"), ("My_Kind", "oo", "kind"), ("", "oo", "kind")],
+)
+def test_an_owner_whose_kind_or_name_is_none_is_refused(kind: str, name: str, field: str) -> None:
+    owner = {"kind": kind, "name": name, "controller": True}
+    meta = {"name": "x", "namespace": "a", "ownerReferences": [owner]}
+    found = read_texts([("f", json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {}}))])
+    assert found.records.pods == []
+    assert [item.place.path for item in found.records.problems] == [f"metadata.ownerReferences[0].{field}"]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Groups of flows that were left out which are told on standard error.
 _MOST_TOLD = 20
+#: Files of earlier runs that are told by name.
+_MOST_OLDER = 5
 _LIMIT = 100_000
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 
@@ -166,15 +168,28 @@ def _write_evidence(file: Path, made: Generation, flows: Flows | None) -> None:
 
 
 def _write_documents(folder: Path, made: Generation, output: str) -> None:
-    from fathom.cli.files import write_text
+    from fathom.cli.files import file_name, others, write_text
+    from fathom.cli.output import printable
+    from fathom.cli.policy import words
 
     texts = _texts(made.documents, output)
+    written: set[Path] = set()
     for document in made.documents:
         space, name = (document["metadata"][key] for key in ("namespace", "name"))
         if not (_NAME.fullmatch(space) and _NAME.fullmatch(name)):
             raise FathomError(f"{space}/{name} cannot be the name of a file", affects="policies after it")
-        write_text(folder / space / f"{name}.{output}", next(texts))
+        file = folder / space / file_name(name, output)
+        write_text(file, next(texts))
+        written.add(file)
     click.echo(f"fathom: {len(made.documents)} files below {folder}", err=True)
+    older, whole = others(folder, written)
+    if older:
+        count = words.counted(len(older), "file") if whole else f"more than {len(older):,} files"
+        click.echo(f"fathom: {count} there that this run did not write, which commands read with them:", err=True)
+        for name in older[:_MOST_OLDER]:
+            click.echo(f"  {printable(name)}", err=True)
+        if len(older) > _MOST_OLDER:
+            click.echo(f"  and {len(older) - _MOST_OLDER:,} more", err=True)
 
 
 def _texts(documents: Iterable[dict[str, Any]], output: str) -> Iterator[str]:

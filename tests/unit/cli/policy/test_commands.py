@@ -250,3 +250,15 @@ def test_what_the_api_leaves_open_is_an_option(run: Run) -> None:
     assert json.loads(run(*asked, input=line).out)["verdict"] == "denied-ingress"
     assert json.loads(run(*asked, "--icmp", "allowed", input=line).out)["verdict"] == "allowed"
     assert json.loads(run(*asked, "--icmp", "unknown", input=line).out)["verdict"] == "unknown"
+
+
+def test_generate_tells_what_an_earlier_run_left_in_its_directory(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    assert "did not write" not in run("generate", *SEEN, "--output-dir", str(folder)).err
+    for number in range(7):
+        (folder / "shop" / f"older-{number}.yaml").write_text("{}")
+    got = run("generate", *SEEN, "--output-dir", str(folder))
+    assert "fathom: 7 files there that this run did not write, which commands read with them:" in got.err
+    assert got.err.count("older-") == 5
+    assert "and 2 more" in got.err
+    assert (folder / "shop" / "older-6.yaml").read_text() == "{}"
