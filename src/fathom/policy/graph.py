@@ -153,7 +153,7 @@ def _from(
     for src in members:
         allowed, denied = whole.from_end(src)
         held = (whole.of["egress"][src] >= 0) | (whole.of["ingress"] >= 0)
-        others = held & ((np.arange(len(held)) != src) | (whole.ends.members[src] > 1))  # a pod reaches itself
+        others = held & ((np.arange(len(held)) != src) | whole.ends.several[src])  # a pod reaches itself
         for verdict, plane in (("allowed", allowed & ~denied), ("may-be-allowed", allowed & denied)):
             there = np.flatnonzero(plane.any(axis=1) & others)
             keys |= {(verdict, number) for number in np.unique(to[there]).tolist()}
