@@ -123,7 +123,7 @@ class _Collector:
         seen: dict[tuple[object, ...], int] = {}
         on_host = self.placed and self.hosts != "node"
         chosen = self.living & ((table["kind"] == POD) | ((table["kind"] == HOST_POD) & on_host))
-        for row in np.flatnonzero(chosen).tolist():
+        for row in sorted(np.flatnonzero(chosen).tolist(), key=self._name):
             number, profile, node = (int(table[name][row]) for name in ("pod", "profile", "node"))
             addresses = self._addresses(row)
             if table["kind"][row] == HOST_POD and self.hosts == "unknown":
@@ -147,6 +147,10 @@ class _Collector:
                 members = self.workloads.setdefault(at, {})
                 members[workload] = members.get(workload, 0) + (not first)
                 self._stand(at, (name, node, number), addresses, part)
+
+    def _name(self, row: int) -> tuple[str, str]:
+        pod = self.index.records.pods[int(self.index.presences["pod"][row])]
+        return pod.namespace, pod.name
 
     def _addresses(self, row: int) -> int:
         """The addresses of a pod: on the host's network its node's, where no others are known."""
@@ -227,7 +231,7 @@ class _Collector:
                     self.rows[at][8] = len(members)
 
     def _nodes(self) -> Iterator[tuple[str, int, int, str, int]]:
-        for number, name in enumerate(self.index.nodes.values):
+        for name, number in sorted(self.index.nodes.numbers.items()):
             if name in self.index.node_records:
                 yield f"Node/{name}", number, -1, f"Node/{name}", self._of_node(name)
 
@@ -236,7 +240,7 @@ class _Collector:
         if self.hosts != "node":
             return
         table, index = self.index.presences, self.index
-        for row in np.flatnonzero(self.living & (table["kind"] == HOST_POD)).tolist():
+        for row in sorted(np.flatnonzero(self.living & (table["kind"] == HOST_POD)).tolist(), key=self._name):
             pod, node = int(table["pod"][row]), int(table["node"][row])
             held = index.records.pods[pod]
             name = workload_of(held) if held.virtual else f"{held.namespace}/{held.name}"
@@ -262,7 +266,7 @@ class _Collector:
         globs = sorted(pattern for pattern in every if pattern.style != "exact")
         met: set[NamePattern] = set()
         seen: set[tuple[object, ...]] = set()
-        for one, answers in self.index.answers.items():
+        for one, answers in sorted(self.index.answers.items()):
             names = frozenset(name for name, since, until in answers if since <= self.time < until)
             if not names or not self._is_outside(one):
                 continue

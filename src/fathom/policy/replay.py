@@ -17,10 +17,11 @@ from fathom.policy.compile import Compiled
 from fathom.policy.decide import Hit, decide
 from fathom.policy.evaluate import ALLOW, ALLOWED, VERDICTS, Verdicts, evaluate
 from fathom.policy.flows import OBSERVED, Flows, protocol_word
-from fathom.policy.labelling import Labels
+from fathom.policy.labelling import Labels, ranks
 from fathom.policy.options import ASSUMPTIONS, REASONS
 from fathom.policy.resolve import Resolved
 
+_TEXTS = frozenset(("src", "dst", "name", "src_address", "dst_address"))
 _NOT_LET_THROUGH = [OBSERVED.index(word) for word in ("failed", "dropped")]
 
 
@@ -110,8 +111,7 @@ def group(
     np.minimum.at(first, inverse[known], rows["first"][known])
     np.maximum.at(last, inverse[known], rows["last"][known])
     first[last == 0] = 0
-    example = np.full(count, len(flows), np.int64)
-    np.minimum.at(example, inverse, wanted)
+    example = wanted[_examples(flows, rows, inverse, count)]
     order = np.lexsort((unique[:, 2], unique[:, 1], unique[:, 0], -connections))
     columns = (*unique[order].T, *(column[order] for column in (number, connections, first, last, example)))
     return [
@@ -131,6 +131,33 @@ def group(
             *(column.tolist() for column in columns), strict=True
         )
     ]
+
+
+def _examples(flows: Flows, rows: NDArray[np.void], of: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """For each of ``count`` groups (``of`` says whose each row is) the row that stands for it.
+
+    The first by what is written in it; rows come in any order.
+    """
+    left = np.arange(len(rows))
+    for name in ("src", "dst", "name", "src_address", "dst_address", "oriented", "observed", "first", "last", "count"):
+        if len(left) == count:
+            break
+        key = _in_order(flows, rows[name][left]) if name in _TEXTS else rows[name][left].astype(np.int64)
+        first = np.full(count, np.iinfo(np.int64).max, np.int64)
+        np.minimum.at(first, of[left], key)
+        left = left[key == first[of[left]]]
+    found = np.full(count, len(rows), np.int64)
+    np.minimum.at(found, of[left], left)
+    return found
+
+
+def _in_order(flows: Flows, texts: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Numbers that are in the order of the strings that ``texts`` point at."""
+    occurs = np.zeros(len(flows.strings), bool)
+    occurs[texts] = True
+    places = ranks([flows.strings[number] for number in np.flatnonzero(occurs).tolist()])
+    found: NDArray[np.int64] = places[(np.cumsum(occurs) - 1)[texts]]
+    return found
 
 
 def told(compiled: Compiled, resolved: Resolved, verdicts: Verdicts, groups: Sequence[Group]) -> list[Group]:
