@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fathom.policy.columns import distinct
+from fathom.policy.columns import distinct, sums
 from fathom.policy.compile import Compiled
 from fathom.policy.decide import Decision, Hit, SideDecision, decide, hits
 from fathom.policy.endpoints import EGRESS, INGRESS
@@ -145,9 +145,8 @@ def _one_side(
     doubts = np.unique(np.stack([every.rule[maybe], flow[maybe]], axis=1), axis=0) if maybe.any() else _no_pairs()
     rule, which = pairs[:, 0], pairs[:, 1]
     matched = np.bincount(which, minlength=len(flows))
-    connections, first = np.zeros(count, np.int64), np.full(count, 1 << 62, np.int64)
+    connections, first = sums(flows.rows["count"][which], rule, count), np.full(count, 1 << 62, np.int64)
     last, example = np.zeros(count, np.int64), np.full(count, -1, np.int64)
-    np.add.at(connections, rule, flows.rows["count"][which])
     np.minimum.at(first, rule, np.where(flows.rows["last"][which] > 0, flows.rows["first"][which], 1 << 62))
     np.maximum.at(last, rule, flows.rows["last"][which])
     example[rule[::-1]] = which[::-1]
@@ -183,8 +182,7 @@ def _traffic(
     rows = flows.rows[which]
     ports = rows["protocol"].astype(np.int64) << 16 | rows["port"]
     unique, inverse = distinct([rule, labels.src[which], labels.dst[which], ports])
-    number, connections = np.bincount(inverse, minlength=len(unique)), np.zeros(len(unique), np.int64)
-    np.add.at(connections, inverse, rows["count"])
+    number, connections = np.bincount(inverse, minlength=len(unique)), sums(rows["count"], inverse, len(unique))
     first, last = np.full(len(unique), 1 << 62, np.int64), np.zeros(len(unique), np.int64)
     np.minimum.at(first, inverse, np.where(rows["last"] > 0, rows["first"], 1 << 62))
     np.maximum.at(last, inverse, rows["last"])

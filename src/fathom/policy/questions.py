@@ -26,6 +26,7 @@ from fathom.policy.answers import (
     Replayed,
     RuleUses,
 )
+from fathom.policy.columns import total
 from fathom.policy.compile import Compiled, compile_policies
 from fathom.policy.connectivity import connectivity_difference
 from fathom.policy.coverage import Need
@@ -154,7 +155,7 @@ def _recorded(material: Material, asked: Flows, alone: Resolved, options: Option
     timed = rows[rows["last"] > 0]
     first, last = (int(timed["first"].min()), int(timed["last"].max())) if len(timed) else (0, 0)
     spoken = asked.to_dict(0)
-    return Traffic(src, dst, spoken["protocol"], spoken["port"], len(rows), int(rows["count"].sum()), first, last)
+    return Traffic(src, dst, spoken["protocol"], spoken["port"], len(rows), total(rows["count"]), first, last)
 
 
 class RulesAsked(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fathom.policy.columns import distinct
+from fathom.policy.columns import distinct, sums, total
 from fathom.policy.compile import Compiled
 from fathom.policy.decide import Hit, decide
 from fathom.policy.evaluate import ALLOW, ALLOWED, VERDICTS, Verdicts, evaluate
@@ -81,7 +81,7 @@ def replay(
     explained_groups = told(compiled, resolved, found, groups[:explained])
     kinds, weights = found.verdict[through], flows.rows["count"][through]
     counted = {word: int(np.sum(kinds == n)) for n, word in enumerate(VERDICTS)}
-    connections = {word: int(weights[kinds == n].sum()) for n, word in enumerate(VERDICTS)}
+    connections = {word: total(weights[kinds == n]) for n, word in enumerate(VERDICTS)}
     seen = flows.rows["last"] > 0
     first = int(flows.rows["first"][seen].min()) if seen.any() else 0
     last = int(flows.rows["last"][seen].max()) if seen.any() else 0
@@ -104,8 +104,7 @@ def group(
     unique, inverse = distinct([labels.src[wanted], labels.dst[wanted], ports])
     count = len(unique)
     number = np.bincount(inverse, minlength=count)
-    connections = np.zeros(count, np.int64)
-    np.add.at(connections, inverse, rows["count"])
+    connections = sums(rows["count"], inverse, count)
     first, last = np.full(count, 1 << 62, np.int64), np.zeros(count, np.int64)
     known = rows["last"] > 0
     np.minimum.at(first, inverse[known], rows["first"][known])
