@@ -160,7 +160,7 @@ def _recorded(material: Material, asked: Flows, alone: Resolved, options: Option
 
 class RulesAsked(msgspec.Struct, frozen=True):
     """Which rules are asked about: those of ``policy`` (``ns/name`` or ``Kind ns/name``; empty: all) at or below
-    ``path`` (as in ``spec.ingress[0]``), all or only those that nothing used."""
+    ``path`` (as in ``spec.ingress[0]``), all or only those that decided nothing."""
 
     policy: str = ""
     path: str = ""
@@ -175,7 +175,7 @@ def explain_rule(
     *,
     limit: int = LIMIT,
 ) -> RuleUses:
-    """Which traffic used each rule, and which rules nothing used.
+    """Which traffic matched each rule, and which rules decided nothing of it.
 
     Raises UsageError if there is no such policy, or no rule of it is there.
     """

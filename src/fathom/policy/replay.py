@@ -22,7 +22,8 @@ from fathom.policy.options import ASSUMPTIONS, REASONS
 from fathom.policy.resolve import Resolved
 
 _TEXTS = frozenset(("src", "dst", "name", "src_address", "dst_address"))
-_NOT_LET_THROUGH = [OBSERVED.index(word) for word in ("failed", "dropped")]
+#: Kinds of observation (index into OBSERVED) of what was not let through.
+NOT_LET_THROUGH = [OBSERVED.index(word) for word in ("failed", "dropped")]
 
 
 class Group(msgspec.Struct, frozen=True, gc=False):
@@ -74,7 +75,7 @@ def replay(
     The first ``explained`` groups are told with the policies and rules that decided them.
     """
     found = evaluate(compiled, resolved) if verdicts is None else verdicts
-    through = ~np.isin(flows.rows["observed"], _NOT_LET_THROUGH)
+    through = ~np.isin(flows.rows["observed"], NOT_LET_THROUGH)
     against = found.verdict != ALLOWED
     groups = group(flows, resolved, found.verdict, np.flatnonzero(against & through))
     stopped = group(flows, resolved, found.verdict, np.flatnonzero(against & ~through))
