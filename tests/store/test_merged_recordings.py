@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from fathom.errors import StoreDamaged, UsageError
 from fathom.events.batches import Loss
+from fathom.policy.flows import read_lines
+from fathom.policy.imported import to_edges
 from fathom.policy.inventory import FOREVER, Namespace, Pod, Records
 from fathom.policy.seccomp import SyscallSet
 from fathom.store.interface import EdgeQuery, Window
@@ -238,3 +240,14 @@ def test_a_recording_that_says_it_is_of_no_time_is_refused(tmp_path, name, value
         new.finish(said)
     with pytest.raises(StoreDamaged, match=r"of which time|times that are none|time that is none"):
         merged(tmp_path, ("r",))
+
+
+def test_counts_of_one_flow_that_add_up_to_too_much_are_refused(tmp_path):
+    line = '{"src":"a/x","dst":"a/y","port":80,"first_seen":100,"last_seen":200,"count":9007199254740992}'
+    seen, problems = to_edges(read_lines(line + "\n" + line)[0])
+    assert not problems
+    with pytest.raises(UsageError, match="add up to more than 9007199254740992"):
+        merged(tmp_path, (), "files", Plain(flows=seen))
+    merged(tmp_path, (), "files", Plain(flows=seen[:1])).close()
+    with closing(open_recording(tmp_path / "files")) as found:
+        assert material(found).flows.rows["count"].tolist() == [9007199254740992]

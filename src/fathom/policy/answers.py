@@ -106,7 +106,8 @@ class Explained(msgspec.Struct, frozen=True):
 
 
 class RuleUses(msgspec.Struct, frozen=True):
-    """Which traffic used each rule, in the order of the documents; ``unused`` counts rules that nothing used."""
+    """Which traffic used each rule, in the order of the documents; ``unused`` counts rules that decided
+    nothing."""
 
     rules: tuple[RuleUse, ...]
     left_out: int

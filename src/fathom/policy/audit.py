@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fathom.policy.alone import Alone, alone
 from fathom.policy.bits import Bools
+from fathom.policy.columns import total
 from fathom.policy.compile import Compiled
 from fathom.policy.decide import Hit
 from fathom.policy.evaluate import ALLOWED, UNDECIDED, VERDICTS, Verdicts, evaluate
@@ -118,7 +119,7 @@ class _Finding:
         code = verdicts.verdict.astype(np.int64) * 2 + new
         for item in np.unique(code).tolist():
             chosen = code == item
-            counted = int(chosen.sum()), int(weights[chosen].sum())
+            counted = int(chosen.sum()), total(weights[chosen])
             self.counts.append(Count(policy, VERDICTS[item // 2], bool(item % 2), *counted))
         unknown = verdicts.verdict == UNDECIDED
         reasons: NDArray[np.uint32] = verdicts.reasons[unknown]
@@ -127,7 +128,7 @@ class _Finding:
         for bit, text in REASONS.items():
             chosen = reasons & bit > 0
             if chosen.any():
-                self.reasons.append(Reason(policy, text, int(chosen.sum()), int(weights[unknown][chosen].sum())))
+                self.reasons.append(Reason(policy, text, int(chosen.sum()), total(weights[unknown][chosen])))
 
     def sorted(self, policy: str, groups: Sequence[Group]) -> list[Group]:
         """Those that are to be explained; the rest goes to ``others``."""

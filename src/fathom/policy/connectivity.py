@@ -6,6 +6,7 @@ code as recorded flows) and the rest are copies. Results are bit planes: what ma
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 from fathom.policy.bind import Bound, PortColumns, bind, port_columns
 from fathom.policy.bits import Bools
 from fathom.policy.compile import Compiled, Side
-from fathom.policy.ends import Ends, PortSpan, ends_of, latest, ports_of
+from fathom.policy.ends import ELSEWHERE, Ends, PortSpan, ends_of, latest, ports_of
 from fathom.policy.evaluate import ALLOW, DENY, side_outcomes
 from fathom.policy.flows import protocol_word
-from fathom.policy.index import EXTERNAL, POD
+from fathom.policy.index import EXTERNAL, NODE, POD
 from fathom.policy.model import DIRECTIONS, Direction
+from fathom.policy.pairs import Links, Pairs
 from fathom.policy.resolve import ROW, Resolved, Rows
 
 Planes = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -28,8 +30,9 @@ Planes = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 class StaticChange(msgspec.Struct, frozen=True):
     """Ports of one protocol that changed from one kind of source to some kinds of destination.
 
-    ``example`` is a counter-example: a source, a destination, a protocol and a port. ``sources`` and ``destinations``
-    count the pods that are meant (0: no pod). ``targets`` names up to five workloads.
+    ``example`` is a counter-example: a source, a destination, a protocol and a port; a flow between them has the change
+    when it is evaluated under both sets. ``sources`` and ``destinations`` count the pods that are meant (0: no pod).
+    ``targets`` names up to five workloads.
     """
 
     change: str
@@ -61,13 +64,14 @@ class Connectivity:
     """What one policy set says between ends. Planes are packed over ports: (may be allowed, may be denied).
 
     ``egress[g]`` and ``ingress[g]``: ends × ports for each kind of subject; ``of`` maps an end to its g, -1: all
-    allowed.
+    allowed. ``hosts``: policies that are not understood select nodes.
     """
 
     ends: Ends
     ports: tuple[PortSpan, ...]
     planes: dict[Direction, Planes]
     of: dict[Direction, NDArray[np.int64]]
+    hosts: bool
 
     def from_end(self, src: int) -> Planes:
         """From one end to all: (may be allowed, may be denied), each ends × packed ports."""
@@ -83,7 +87,9 @@ class Connectivity:
         held = np.flatnonzero(theirs >= 0)
         allowed[held] &= self.planes["ingress"][0][theirs[held], src]
         denied[held] |= self.planes["ingress"][1][theirs[held], src]
-        if self.ends.members[src] == 1:  # a pod always reaches itself; replicas are not itself
+        if self.hosts:
+            denied[np.full(len(denied), self.ends.kind[src] == NODE) | (self.ends.kind == NODE)] = full
+        if self.ends.kind[src] == POD and not self.ends.several[src]:  # a pod always reaches itself
             allowed[src], denied[src] = full, 0
         apart = (self.ends.family != self.ends.family[src]) & (self.ends.family > 0) & (self.ends.family[src] > 0)
         allowed[apart], denied[apart] = 0, full  # they have no address to talk with
@@ -96,7 +102,7 @@ def connectivity(compiled: Compiled, ends: Ends, ports: tuple[PortSpan, ...]) ->
     of: dict[Direction, NDArray[np.int64]] = {}
     for direction in DIRECTIONS:
         planes[direction], of[direction] = _Static(compiled, ends, ports, direction).run()
-    return Connectivity(ends, ports, planes, of)
+    return Connectivity(ends, ports, planes, of, compiled.hosts)
 
 
 class _Static:
@@ -149,7 +155,11 @@ class _Static:
         for half in (0, 1):
             rows.append(self.compiled.class_terms[half].look_up(terms[:, 0], bound.classes))
             rows.append(bound.cell_terms[half].look_up(terms[:, 1], bound.cells))
-        extra = [self.ends.kind.astype(np.int64), bound.names if program.by_name else np.zeros(len(every), np.int64)]
+        extra = [
+            self.ends.kind.astype(np.int64),
+            self.ends.relation,
+            bound.names if program.by_name else np.zeros(len(every), np.int64),
+        ]
         if program.named and self.direction == "egress":
             extra.append(self.ends.named)
         peers = _alike(np.concatenate(rows) if rows else np.zeros((0, len(every)), bool), extra)
@@ -186,6 +196,8 @@ class _Static:
             rows[end + "_profile"][:] = ends.profile[chosen]
             rows[end + "_addresses"][:] = ends.addresses[chosen]
             rows[end + "_node"][:] = np.where(ends.kind[chosen] == EXTERNAL, -1, ends.node[chosen])
+        there = np.array([ends.node[peer], np.full(count, ELSEWHERE), np.full(count, -1)])  # LOCAL, REMOTE, UNSURE
+        rows["src_node" if self.direction == "egress" else "dst_node"][:] = there[ends.relation[peer], np.arange(count)]
         rows["flow"][:] = np.arange(count)
         rows["sides"][:] = 3
         rows["names"][:] = ends.names[dst]
@@ -220,23 +232,28 @@ def connectivity_difference(
 ) -> StaticDifference:
     """How two sets, compiled for one inventory, differ between all its ends at ``time`` (default: the newest).
 
-    Nodes are those that the pod is not on: its own may always reach it.
+    Each change is told with a flow that shows it when it is evaluated under both sets at that time.
     """
     old, new = old.current(), new.current()
     moment = latest(old.index) if time is None else time
-    ends, ports = ends_of((old, new), moment), ports_of((old, new))
+    ends, ports = ends_of((old, new), moment, placed=True), ports_of((old, new))
     was, now = connectivity(old, ends, ports), connectivity(new, ends, ports)
+    told = _Told(Pairs(ends), ports)
     found: list[StaticChange] = []
     pairs = dict.fromkeys(_KINDS, 0)
     left_out = 0
-    for src in range(len(ends)):
-        changed = _changed(was.from_end(src), now.from_end(src), len(ports))
-        for kind, plane in zip(_KINDS, changed, strict=True):
-            targets = np.flatnonzero(plane.any(axis=1))
-            pairs[kind] += len(targets)
-            records = _records(ends, ports, src, kind, plane, targets)
+    for sources in told.kinds_of_sources():
+        links: dict[str, list[tuple[int, NDArray[np.uint8]]]] = {kind: [] for kind in _KINDS}
+        for src in sources:
+            possible = told.pairs.possible(src)
+            for kind, plane in zip(_KINDS, _changed(was.from_end(src), now.from_end(src), len(ports)), strict=True):
+                plane[~possible] = 0
+                links[kind].append((src, plane))
+        for kind in _KINDS:
+            records, targets = told.records(links[kind])
+            pairs[kind] += targets
             room = max(0, limit - len(found))
-            found += records[:room]
+            found += [told.change(kind, *record) for record in records[:room]]
             left_out += max(0, len(records) - room)
     return StaticDifference(tuple(found), pairs, len(ends), left_out)
 
@@ -255,34 +272,63 @@ def _changed(was: Planes, now: Planes, ports: int) -> tuple[NDArray[np.uint8], .
     )
 
 
-def _records(
-    ends: Ends, ports: tuple[PortSpan, ...], src: int, kind: str, plane: NDArray[np.uint8], targets: NDArray[np.int64]
-) -> list[StaticChange]:
-    """Targets with the same changed ports together, one record for each protocol."""
-    if not len(targets):
-        return []
-    unique, inverse = np.unique(plane[targets], axis=0, return_inverse=True)
-    found: list[StaticChange] = []
-    for at, bits in enumerate(unique):
-        mine = targets[inverse.reshape(-1) == at]
-        changed = np.flatnonzero(np.unpackbits(bits, count=len(ports), bitorder="little"))
-        for protocol in sorted({ports[n].protocol for n in changed.tolist()}):
-            spans = joined([ports[n] for n in changed.tolist() if ports[n].protocol == protocol])
-            word = protocol_word(protocol)
-            workloads = sorted({name for d in mine.tolist() for name in ends.workloads[d] or (ends.workload[d],)})
-            found.append(
-                StaticChange(
-                    kind,
-                    ends.workload[src],
-                    word,
-                    spans,
-                    tuple(workloads[:5]),
-                    int(ends.pods[src]),
-                    int(ends.pods[mine].sum()),
-                    (ends.text[src], ends.text[int(mine[0])], word, spans[0][0]),
-                )
-            )
-    return found
+#: A protocol, its ports, and the links that changed on them.
+_Record = tuple[int, tuple[tuple[int, int], ...], Links]
+
+
+class _Told:
+    """Changed planes as changes: from one kind of source, what has the same ports of one protocol together."""
+
+    def __init__(self, pairs: Pairs, ports: tuple[PortSpan, ...]) -> None:
+        self.pairs = pairs
+        self.ports = ports
+        self._spans: dict[bytes, list[tuple[int, tuple[tuple[int, int], ...]]]] = {}
+
+    def kinds_of_sources(self) -> Iterable[list[int]]:
+        """The ends, those that are the same pods or nodes together."""
+        found: dict[int, list[int]] = {}
+        for end, body in enumerate(self.pairs.body.tolist()):
+            found.setdefault(body, []).append(end)
+        return found.values()
+
+    def records(self, planes: list[tuple[int, NDArray[np.uint8]]]) -> tuple[list[_Record], int]:
+        """Records of the planes of sources that are one, and how many kinds of destination they have."""
+        found: dict[tuple[int, tuple[tuple[int, int], ...]], Links] = {}
+        every: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+        for src, plane in planes:
+            targets = np.flatnonzero(plane.any(axis=1))
+            if not len(targets):
+                continue
+            every.append(self.pairs.body[targets])
+            unique, inverse = np.unique(plane[targets], axis=0, return_inverse=True)
+            for at, bits in enumerate(unique):
+                mine = targets[inverse.reshape(-1) == at]
+                for key in self._in_spans(bits):
+                    found.setdefault(key, []).append((src, mine))
+        return [(*key, links) for key, links in found.items()], len(np.unique(np.concatenate(every)))
+
+    def _in_spans(self, bits: NDArray[np.uint8]) -> list[tuple[int, tuple[tuple[int, int], ...]]]:
+        """(protocol, intervals of its ports) of packed ports."""
+        known = self._spans.get(bits.tobytes())
+        if known is None:
+            chosen = np.flatnonzero(np.unpackbits(bits, count=len(self.ports), bitorder="little")).tolist()
+            spans = [self.ports[number] for number in chosen]
+            known = self._spans[bits.tobytes()] = [
+                (protocol, joined([span for span in spans if span.protocol == protocol]))
+                for protocol in sorted({span.protocol for span in spans})
+            ]
+        return known
+
+    def change(self, kind: str, protocol: int, spans: tuple[tuple[int, int], ...], links: Links) -> StaticChange:
+        """One record as it is told."""
+        ends, word = self.pairs.ends, protocol_word(protocol)
+        src, targets = links[0]
+        numbers = np.unique(np.concatenate([found for _, found in links])).tolist()
+        workloads = sorted({name for end in numbers for name in ends.workloads[end] or (ends.workload[end],)})
+        example = (*self.pairs.example(src, int(targets[0])), word, spans[0][0])
+        return StaticChange(
+            kind, ends.workload[src], word, spans, tuple(workloads[:5]), *self.pairs.counted(links), example
+        )
 
 
 def joined(spans: list[PortSpan]) -> tuple[tuple[int, int], ...]:

@@ -20,6 +20,7 @@ from fathom.policy.match import Matcher
 from fathom.policy.model import Direction, Tier
 from fathom.policy.problems import Place
 from fathom.policy.resolve import Resolved
+from fathom.policy.shadows import shadows
 
 _RANK: dict[str, int] = {"admin": 0, "developer": 1, "baseline": 2}
 
@@ -57,13 +58,15 @@ class Decision(msgspec.Struct, frozen=True):
 class Hits:
     """Matches as parallel arrays: ``row`` of the resolution, ``rule`` of the side's table, whether it is ``sure``.
 
-    ``groups`` is the group of every row of the resolution (-1: not selected).
+    ``groups`` is the group of every row of the resolution (-1: not selected); ``before`` is what has decided before the
+    rule, as in ``shadows``.
     """
 
     row: NDArray[np.int64]
     rule: NDArray[np.int64]
     sure: NDArray[np.bool_]
     groups: NDArray[np.int32]
+    before: NDArray[np.int64]
 
 
 def decide(compiled: Compiled, resolved: Resolved, flows: NDArray[np.int64] | None = None) -> list[Decision]:
@@ -90,16 +93,17 @@ def hits(compiled: Compiled, resolved: Resolved, direction: Direction, rows: NDA
     concerned = (bound.groups[rows] >= 0) & (resolved.rows["sides"][rows] & wanted > 0) & ~resolved.rows["allow"][rows]
     mine = rows[concerned]
     order = mine[np.argsort(bound.groups[mine], kind="stable")]
-    parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]] = []
+    parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]] = []
     for group, members in _runs(side.groups, bound.groups, order):
         found = matcher.matches(group, members)
         at, column = np.nonzero(found.may | found.must)
-        parts.append((members[column], group.rules[at], found.must[at, column]))
+        before = shadows(compiled, direction, group, found)[at, column]
+        parts.append((members[column], group.rules[at], found.must[at, column], before))
     if not parts:
         nothing = np.zeros(0, np.int64)
-        return Hits(nothing, nothing, np.zeros(0, bool), bound.groups)
-    row, rule, sure = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Hits(row, rule, sure, bound.groups)
+        return Hits(nothing, nothing, np.zeros(0, bool), bound.groups, nothing)
+    row, rule, sure, before = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Hits(row, rule, sure, bound.groups, before)
 
 
 def _runs(

@@ -1,6 +1,7 @@
 """Explain: why a flow has its verdict, and what traffic each rule was needed for.
 
-A rule that no flow used in the window is a candidate to remove; one that alone allowed something would be missed.
+A rule that decided nothing in the window is a candidate to remove: nothing matched it, or others had decided before
+it. One that alone allowed something would be missed.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fathom.policy.columns import distinct
-from fathom.policy.compile import Compiled
-from fathom.policy.decide import Decision, Hit, SideDecision, decide, hits
+from fathom.policy.columns import distinct, sums
+from fathom.policy.compile import Compiled, Side
+from fathom.policy.decide import Decision, Hit, Hits, SideDecision, decide, hits
 from fathom.policy.endpoints import EGRESS, INGRESS
 from fathom.policy.evaluate import ALLOW, DENY, UNKNOWN, VERDICTS, Verdicts
 from fathom.policy.flows import Flows, protocol_word
@@ -21,9 +22,12 @@ from fathom.policy.labelling import Labels
 from fathom.policy.model import DIRECTIONS, Direction
 from fathom.policy.options import ASSUMPTIONS, REASONS
 from fathom.policy.problems import Place
-from fathom.policy.replay import words
+from fathom.policy.replay import NOT_LET_THROUGH, words
 from fathom.policy.resolve import Resolved
+from fathom.policy.shadows import NOTHING
 
+#: Rules that are named as standing before one.
+_MOST_SHADOWS = 3
 _OUTCOMES = {ALLOW: "allowed", DENY: "denied", UNKNOWN: "unknown"}
 
 
@@ -73,8 +77,11 @@ class RuleUse(msgspec.Struct, frozen=True):
 
     ``flows`` and ``connections`` that it surely matched; ``alone`` counts flows that no other rule of their side
     matched; ``first`` and ``last`` are epoch seconds (0: never, or times not known). ``doubtful``: it may have matched
-    more. ``example`` is a flow's number, -1 for none. ``unused``: nothing matched it, surely or possibly.
-    ``traffic``: what used it most, as far as asked for.
+    more. ``example`` is a flow's number, -1 for none. ``traffic``: what matched it most, as far as asked for.
+
+    ``decided`` counts the flows that it surely matched and that no other had decided before it; where it allows (or
+    passes), those only that were let through when they were seen. ``unused``: it decided nothing and could not have
+    (a DNS rule by which others know names is needed for those); ``because`` says why.
     """
 
     policy: str
@@ -89,6 +96,8 @@ class RuleUse(msgspec.Struct, frozen=True):
     doubtful: int
     example: int
     unused: bool
+    decided: int
+    because: str = ""
     traffic: tuple[Traffic, ...] = ()
 
 
@@ -145,15 +154,18 @@ def _one_side(
     doubts = np.unique(np.stack([every.rule[maybe], flow[maybe]], axis=1), axis=0) if maybe.any() else _no_pairs()
     rule, which = pairs[:, 0], pairs[:, 1]
     matched = np.bincount(which, minlength=len(flows))
-    connections, first = np.zeros(count, np.int64), np.full(count, 1 << 62, np.int64)
+    connections, first = sums(flows.rows["count"][which], rule, count), np.full(count, 1 << 62, np.int64)
     last, example = np.zeros(count, np.int64), np.full(count, -1, np.int64)
-    np.add.at(connections, rule, flows.rows["count"][which])
     np.minimum.at(first, rule, np.where(flows.rows["last"][which] > 0, flows.rows["first"][which], 1 << 62))
     np.maximum.at(last, rule, flows.rows["last"][which])
     example[rule[::-1]] = which[::-1]
     used = np.bincount(rule, minlength=count)
     alone = np.bincount(rule[matched[which] == 1], minlength=count)
     doubtful = np.bincount(doubts[:, 0], minlength=count)
+    decides = _decides(side, flows, every, flow)
+    decided = _flows_of(every.rule, flow, sure & decides, count)
+    could = _flows_of(every.rule, flow, maybe & decides, count) + _teaches(side)
+    because = _Because(compiled, side, every)
     labels, most = told
     traffic = {} if labels is None else _traffic(flows, labels, rule, which, most)
     return [
@@ -169,11 +181,68 @@ def _one_side(
             int(last[n]),
             int(doubtful[n]),
             int(example[n]),
-            not used[n] and not doubtful[n],
+            not (decided[n] or could[n]),
+            int(decided[n]),
+            "" if decided[n] or could[n] else because(n),
             traffic.get(n, ()),
         )
         for n, ref in enumerate(side.rules)
     ]
+
+
+def _decides(side: Side, flows: Flows, every: Hits, flow: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each hit is of a rule that nothing stands before, and of a flow that it can have been needed for."""
+    denies = np.array([ref.rule.action == "deny" for ref in side.rules], bool)
+    through = ~np.isin(flows.rows["observed"], NOT_LET_THROUGH)
+    found: NDArray[np.bool_] = (every.before == NOTHING) & (denies[every.rule] | through[flow])
+    return found
+
+
+def _flows_of(
+    rule: NDArray[np.int64], flow: NDArray[np.int64], chosen: NDArray[np.bool_], count: int
+) -> NDArray[np.int64]:
+    """How many flows each rule has among the chosen hits."""
+    pairs, _ = distinct([rule[chosen].astype(np.int64), flow[chosen]])
+    return np.bincount(pairs[:, 0], minlength=count) if len(pairs) else np.zeros(count, np.int64)
+
+
+def _teaches(side: Side) -> NDArray[np.int64]:
+    """1 for each rule that lets names be seen, where rules go by such names."""
+    needed = any(ref.learned for ref in side.rules)
+    return np.array([needed and bool(ref.rule.names) for ref in side.rules], np.int64)
+
+
+class _Because:
+    """Why a rule decided nothing, in words."""
+
+    def __init__(self, compiled: Compiled, side: Side, every: Hits) -> None:
+        self.compiled = compiled
+        self.side = side
+        pairs, place = distinct([every.rule.astype(np.int64), every.before])
+        self.before: dict[int, list[tuple[int, int]]] = {}
+        for (rule, before), number in zip(
+            pairs.tolist(), np.bincount(place, minlength=len(pairs)).tolist(), strict=True
+        ):
+            self.before.setdefault(rule, []).append((number, before))
+
+    def __call__(self, rule: int) -> str:
+        """For the rule of this number."""
+        found = self.before.get(rule, [])
+        if not found:
+            return "nothing matched it"
+        named = sorted((-number, self._named(before)) for number, before in found if before != NOTHING)
+        told = [text for _, text in named[:_MOST_SHADOWS]]
+        told += [f"{len(named) - len(told)} more"] * (len(named) > len(told))
+        through = "what matched it was not let through"
+        if not told:
+            return through
+        return f"shadowed by {', '.join(told)}" + (f"; the rest of {through}" if len(named) < len(found) else "")
+
+    def _named(self, before: int) -> str:
+        if before < NOTHING:
+            return f"{self.compiled.policies[-2 - before].title} (isolates)"
+        ref = self.side.rules[before]
+        return f"{self.compiled.policies[ref.policy].title} {ref.rule.place.path} ({ref.rule.action})"
 
 
 def _traffic(
@@ -183,8 +252,7 @@ def _traffic(
     rows = flows.rows[which]
     ports = rows["protocol"].astype(np.int64) << 16 | rows["port"]
     unique, inverse = distinct([rule, labels.src[which], labels.dst[which], ports])
-    number, connections = np.bincount(inverse, minlength=len(unique)), np.zeros(len(unique), np.int64)
-    np.add.at(connections, inverse, rows["count"])
+    number, connections = np.bincount(inverse, minlength=len(unique)), sums(rows["count"], inverse, len(unique))
     first, last = np.full(len(unique), 1 << 62, np.int64), np.zeros(len(unique), np.int64)
     np.minimum.at(first, inverse, np.where(rows["last"] > 0, rows["first"], 1 << 62))
     np.maximum.at(last, inverse, rows["last"])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fathom.events.edges import Edge, EdgeColumns, Workload, workload_of
 from fathom.policy.addresses import address
+from fathom.policy.columns import MOST_COUNT
 from fathom.policy.fields import Field
 from fathom.policy.index import Interner
 from fathom.policy.model import PROTOCOLS, TRANSPORTS
@@ -199,7 +200,7 @@ def add_dict(builder: Builder, field: Field) -> None:
         oriented=field.get("oriented").boolean(True),
         observed=OBSERVED.index(observed.one_of(OBSERVED)) if not observed.absent else 0,
         node=field.get("node").text(default=""),
-        count=field.get("count").integer(0, 1 << 62) if field.has("count") else 1,
+        count=field.get("count").integer(0, MOST_COUNT) if field.has("count") else 1,
         first=first,
         last=max(first, last),
     )

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from fathom import __version__
 from fathom.errors import UsageError
 from fathom.policy import cilium_documents, networkpolicy_documents
+from fathom.policy.columns import total
 from fathom.policy.flows import Flows, protocol_word
 from fathom.policy.grants import Form, Grant, Granter, Peer, Shape, Span
 from fathom.policy.history import NEVER, REASONS, USED, History, Limits, Observations
@@ -278,7 +279,7 @@ class _Maker:
             *about,
             tuple(behind),
             tuple(sorted({edge for edge in rows["edge"].tolist() if edge})),
-            int(rows["count"].sum()),
+            total(rows["count"]),
             int(timed["first"].min()) if len(timed) else 0,
             int(timed["last"].max()) if len(timed) else 0,
             grant.beyond,

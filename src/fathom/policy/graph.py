@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fathom.policy.answers import GraphLink, GraphNode
-from fathom.policy.columns import distinct
+from fathom.policy.columns import distinct, sums
 from fathom.policy.compile import Compiled
 from fathom.policy.connectivity import Connectivity, connectivity, joined
 from fathom.policy.ends import Ends, ends_of, latest, ports_of
@@ -34,8 +34,7 @@ def recorded(
         return [], [], 0
     labels = Labels(flows, resolved)
     unique, inverse = distinct([labels.src, labels.dst, verdicts.verdict.astype(np.int64)])
-    number, connections = np.bincount(inverse, minlength=len(unique)), np.zeros(len(unique), np.int64)
-    np.add.at(connections, inverse, flows.rows["count"])
+    number, connections = np.bincount(inverse, minlength=len(unique)), sums(flows.rows["count"], inverse, len(unique))
     order = np.lexsort((unique[:, 2], unique[:, 1], unique[:, 0], -connections))[:limit]
     ports = _ports(flows, inverse, order)
     links = []
@@ -153,7 +152,7 @@ def _from(
     for src in members:
         allowed, denied = whole.from_end(src)
         held = (whole.of["egress"][src] >= 0) | (whole.of["ingress"] >= 0)
-        others = held & ((np.arange(len(held)) != src) | (whole.ends.members[src] > 1))  # a pod reaches itself
+        others = held & ((np.arange(len(held)) != src) | whole.ends.several[src])  # a pod reaches itself
         for verdict, plane in (("allowed", allowed & ~denied), ("may-be-allowed", allowed & denied)):
             there = np.flatnonzero(plane.any(axis=1) & others)
             keys |= {(verdict, number) for number in np.unique(to[there]).tolist()}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fathom.policy.bits import Bools
-from fathom.policy.columns import distinct
+from fathom.policy.columns import distinct, sums
 from fathom.policy.declared import ephemeral
 from fathom.policy.endpoints import EGRESS, INGRESS
 from fathom.policy.flows import OBSERVED, Flows
@@ -257,9 +257,8 @@ def _observe(flows: Flows, rows: _Rows, reasons: NDArray[np.uint8], direction: D
     of, flow = pairs.T
     behind = flows.rows[flow]
     timed = behind["last"] > 0
-    count, first = np.zeros(len(unique), np.int64), np.full(len(unique), NEVER)
+    count, first = sums(behind["count"], of, len(unique)), np.full(len(unique), NEVER)
     last = np.zeros(len(unique), np.int64)
-    np.add.at(count, of, behind["count"])
     np.minimum.at(first, of, np.where(timed, behind["first"], NEVER))
     np.maximum.at(last, of, np.where(timed, behind["last"], 0))
     pods, _ = distinct([number, *(rows.pod[rows.resolved.rows[end + "_pod"][at]] for end in ("src", "dst"))])

@@ -6,6 +6,7 @@ Used wherever flows are grouped or a rule is written down.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,15 +37,19 @@ def stable_labels(pod: Pod) -> dict[str, str]:
 
 
 class Labels:
-    """Numbers for the two ends of each flow, and the text of each number."""
+    """Numbers for the two ends of each flow, and the text of each number, in the order of the texts.
+
+    So what is sorted by these numbers has one order, whatever the order of flows and of the inventory.
+    """
 
     def __init__(self, flows: Flows, resolved: Resolved) -> None:
         index, rows = resolved.index, resolved.rows
         start = np.searchsorted(rows["flow"], np.arange(resolved.count))
-        self.texts: list[str] = []
         self._numbers: dict[str, int] = {}
-        self.src = self._end(flows, resolved, index, "src", start)
-        self.dst = self._end(flows, resolved, index, "dst", start)
+        src, dst = (self._end(flows, resolved, index, end, start) for end in ("src", "dst"))
+        place = ranks(list(self._numbers))
+        self.texts = sorted(self._numbers)
+        self.src, self.dst = place[src], place[dst]
 
     def _end(
         self, flows: Flows, resolved: Resolved, index: Index, end: str, start: NDArray[np.int64]
@@ -66,11 +71,14 @@ class Labels:
         return flows.strings[-1 - code]
 
     def _number(self, text: str) -> int:
-        found = self._numbers.get(text)
-        if found is None:
-            found = self._numbers[text] = len(self.texts)
-            self.texts.append(text)
-        return found
+        return self._numbers.setdefault(text, len(self._numbers))
+
+
+def ranks(texts: Sequence[str]) -> NDArray[np.int64]:
+    """The place of each text in the order of all; equal ones have one each."""
+    found = np.empty(len(texts), np.int64)
+    found[sorted(range(len(texts)), key=texts.__getitem__)] = np.arange(len(texts))
+    return found
 
 
 def outside(resolved: Resolved) -> NDArray[np.bool_]:

@@ -26,6 +26,7 @@ from fathom.policy.answers import (
     Replayed,
     RuleUses,
 )
+from fathom.policy.columns import total
 from fathom.policy.compile import Compiled, compile_policies
 from fathom.policy.connectivity import connectivity_difference
 from fathom.policy.coverage import coverage as measure
@@ -153,12 +154,12 @@ def _recorded(material: Material, asked: Flows, alone: Resolved, options: Option
     timed = rows[rows["last"] > 0]
     first, last = (int(timed["first"].min()), int(timed["last"].max())) if len(timed) else (0, 0)
     spoken = asked.to_dict(0)
-    return Traffic(src, dst, spoken["protocol"], spoken["port"], len(rows), int(rows["count"].sum()), first, last)
+    return Traffic(src, dst, spoken["protocol"], spoken["port"], len(rows), total(rows["count"]), first, last)
 
 
 class RulesAsked(msgspec.Struct, frozen=True):
     """Which rules are asked about: those of ``policy`` (``ns/name`` or ``Kind ns/name``; empty: all) at or below
-    ``path`` (as in ``spec.ingress[0]``), all or only those that nothing used."""
+    ``path`` (as in ``spec.ingress[0]``), all or only those that decided nothing."""
 
     policy: str = ""
     path: str = ""
@@ -173,7 +174,7 @@ def explain_rule(
     *,
     limit: int = LIMIT,
 ) -> RuleUses:
-    """Which traffic used each rule, and which rules nothing used.
+    """Which traffic matched each rule, and which rules decided nothing of it.
 
     Raises UsageError if there is no such policy, or no rule of it is there.
     """

@@ -12,16 +12,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fathom.policy.columns import distinct
+from fathom.policy.columns import distinct, sums, total
 from fathom.policy.compile import Compiled
 from fathom.policy.decide import Hit, decide
 from fathom.policy.evaluate import ALLOW, ALLOWED, VERDICTS, Verdicts, evaluate
 from fathom.policy.flows import OBSERVED, Flows, protocol_word
-from fathom.policy.labelling import Labels
+from fathom.policy.labelling import Labels, ranks
 from fathom.policy.options import ASSUMPTIONS, REASONS
 from fathom.policy.resolve import Resolved
 
-_NOT_LET_THROUGH = [OBSERVED.index(word) for word in ("failed", "dropped")]
+_TEXTS = frozenset(("src", "dst", "name", "src_address", "dst_address"))
+#: Kinds of observation (index into OBSERVED) of what was not let through.
+NOT_LET_THROUGH = [OBSERVED.index(word) for word in ("failed", "dropped")]
 
 
 class Group(msgspec.Struct, frozen=True, gc=False):
@@ -74,14 +76,14 @@ def replay(
     The first ``explained`` groups are told with the policies and rules that decided them.
     """
     found = evaluate(compiled, resolved) if verdicts is None else verdicts
-    through = ~np.isin(flows.rows["observed"], _NOT_LET_THROUGH)
+    through = ~np.isin(flows.rows["observed"], NOT_LET_THROUGH)
     against = found.verdict != ALLOWED
     groups = group(flows, resolved, found.verdict, np.flatnonzero(against & through))
     stopped = group(flows, resolved, found.verdict, np.flatnonzero(against & ~through))
     explained_groups = told(compiled, resolved, found, groups[:explained])
     kinds, weights = found.verdict[through], flows.rows["count"][through]
     counted = {word: int(np.sum(kinds == n)) for n, word in enumerate(VERDICTS)}
-    connections = {word: int(weights[kinds == n].sum()) for n, word in enumerate(VERDICTS)}
+    connections = {word: total(weights[kinds == n]) for n, word in enumerate(VERDICTS)}
     seen = flows.rows["last"] > 0
     first = int(flows.rows["first"][seen].min()) if seen.any() else 0
     last = int(flows.rows["last"][seen].max()) if seen.any() else 0
@@ -103,15 +105,13 @@ def group(
     unique, inverse = distinct(_keys(flows, labels, kind, wanted))
     count = len(unique)
     number = np.bincount(inverse, minlength=count)
-    connections = np.zeros(count, np.int64)
-    np.add.at(connections, inverse, rows["count"])
+    connections = sums(rows["count"], inverse, count)
     first, last = np.full(count, 1 << 62, np.int64), np.zeros(count, np.int64)
     known = rows["last"] > 0
     np.minimum.at(first, inverse[known], rows["first"][known])
     np.maximum.at(last, inverse[known], rows["last"][known])
     first[last == 0] = 0
-    example = np.full(count, len(flows), np.int64)
-    np.minimum.at(example, inverse, wanted)
+    example = wanted[_examples(flows, rows, inverse, count)]
     order = np.lexsort((unique[:, 2], unique[:, 1], unique[:, 0], -connections))
     columns = (*unique[order].T, *(column[order] for column in (number, connections, first, last, example)))
     return [
@@ -136,7 +136,7 @@ def group(
 def members(groups: Sequence[Group], flows: Flows, resolved: Resolved, kind: NDArray[np.uint8]) -> NDArray[np.int64]:
     """For each flow the number of its group in ``groups``, which a replay of the same verdicts gave; -1: of none."""
     found = np.full(len(flows), -1, np.int64)
-    through = ~np.isin(flows.rows["observed"], _NOT_LET_THROUGH)
+    through = ~np.isin(flows.rows["observed"], NOT_LET_THROUGH)
     wanted = np.flatnonzero((kind != ALLOWED) & through)
     if not groups or not len(wanted):
         return found
@@ -152,6 +152,33 @@ def _keys(flows: Flows, labels: Labels, kind: NDArray[np.uint8], wanted: NDArray
     rows = flows.rows[wanted]
     ports = rows["protocol"].astype(np.int64) << 24 | rows["port"].astype(np.int64) << 8 | kind[wanted]
     return [labels.src[wanted], labels.dst[wanted], ports]
+
+
+def _examples(flows: Flows, rows: NDArray[np.void], of: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """For each of ``count`` groups (``of`` says whose each row is) the row that stands for it.
+
+    The first by what is written in it; rows come in any order.
+    """
+    left = np.arange(len(rows))
+    for name in ("src", "dst", "name", "src_address", "dst_address", "oriented", "observed", "first", "last", "count"):
+        if len(left) == count:
+            break
+        key = _in_order(flows, rows[name][left]) if name in _TEXTS else rows[name][left].astype(np.int64)
+        first = np.full(count, np.iinfo(np.int64).max, np.int64)
+        np.minimum.at(first, of[left], key)
+        left = left[key == first[of[left]]]
+    found = np.full(count, len(rows), np.int64)
+    np.minimum.at(found, of[left], left)
+    return found
+
+
+def _in_order(flows: Flows, texts: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Numbers that are in the order of the strings that ``texts`` point at."""
+    occurs = np.zeros(len(flows.strings), bool)
+    occurs[texts] = True
+    places = ranks([flows.strings[number] for number in np.flatnonzero(occurs).tolist()])
+    found: NDArray[np.int64] = places[(np.cumsum(occurs) - 1)[texts]]
+    return found
 
 
 def told(compiled: Compiled, resolved: Resolved, verdicts: Verdicts, groups: Sequence[Group]) -> list[Group]:

@@ -111,7 +111,7 @@ EXPLAINED = Explained(FlowVerdict({**_FLOW, "count": 1}, "denied-ingress", _OPEN
 RULE_USES = RuleUses(
     (
         RuleUse(
-            *(_POLICY, _RULE.place, "ingress", "allow", 1, 812, 1, _SINCE, _UNTIL - 1, 0, 0, False),
+            *(_POLICY, _RULE.place, "ingress", "allow", 1, 812, 1, _SINCE, _UNTIL - 1, 0, 0, False, 1),
             traffic=(_FROM_WEB,),
         ),
     ),

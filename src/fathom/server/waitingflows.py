@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fathom.events.edges import EdgeColumns, workload_of
+from fathom.policy.columns import bounded
 from fathom.policy.flows import FLOW, OBSERVED, EdgeTable, Flows
 from fathom.store.audits import Waiting, ends_of
 from fathom.store.interface import MAX_IDENTITIES, Store
@@ -92,5 +93,4 @@ def _counts(flows: npt.NDArray[np.void], rows: Ints, into: npt.NDArray[np.int8])
     """Connections; and where there are none, the packets of the side that opened it."""
     sent, received = np.where(into == 1, 0, rows[:, 3]), np.where(into == 0, 0, rows[:, 4])
     packets = (flows["protocol"] != _TCP) | (flows["observed"] == _DROPPED)
-    found: Ints = rows[:, 2] + np.where(packets, sent + received, 0)
-    return found
+    return bounded(rows[:, 2], np.where(packets, sent, 0), np.where(packets, received, 0))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fathom.errors import StoreDamaged, UsageError
 from fathom.events.edges import EdgeColumns, workload_of
 from fathom.policy.changes import changes, steady
+from fathom.policy.columns import bounded
 from fathom.policy.coverage import Gap, Loss
 from fathom.policy.flows import FLOW, OBSERVED, EdgeTable, Flows
 from fathom.policy.inventory import Inventory, Records
@@ -145,7 +146,7 @@ def _counts(rows: npt.NDArray[np.void], spans: Spans, into: npt.NDArray[np.int8]
     sent = np.where(into == 1, 0, spans["packets_sent"])
     received = np.where(into == 0, 0, spans["packets_received"])
     packets = (rows["protocol"] != _TCP) | (rows["observed"] == _DROPPED)
-    found: npt.NDArray[np.int64] = spans["opened"] + np.where(packets, sent + received, 0)
+    found: npt.NDArray[np.int64] = bounded(spans["opened"], np.where(packets, sent, 0), np.where(packets, received, 0))
     return found
 
 

@@ -43,6 +43,7 @@ def test_times_may_be_written_out_and_a_port_may_be_missing_where_there_is_none(
         ('{"src": "a", "dst": "b", "port": 1, "size": 1}', "unknown field"),
         ('{"src": "a", "dst": "b", "port": 1, "dst_address": "c"}', "not an address"),
         ('{"src": "a", "dst": "b", "port": 1, "first_seen": "soon"}', "not a time"),
+        ('{"src": "a", "dst": "b", "port": 1, "count": 9007199254740993}', "count: refused: must be between 0 and"),
         ("[1]", "object"),
         ("{", "not JSON"),
     ],

@@ -9,6 +9,7 @@ import pytest
 
 from fathom.errors import UsageError
 from fathom.policy import questions
+from fathom.policy.columns import MOST_COUNT, MOST_SUM
 from fathom.policy.coverage import Gap, Loss
 from fathom.policy.explain import Traffic
 from fathom.policy.flows import Flows, from_dicts
@@ -353,3 +354,13 @@ def test_workloads_that_policies_do_not_tell_apart_are_one_node_of_the_static_gr
     found = questions.graph(Material(Inventory(records), from_dicts([])), policies(WEB), kind="static")
     names = [node.name for node in found.nodes if "x0" in node.name]
     assert names == ["shop/Deployment/x0, shop/Deployment/x1, shop/Deployment/x2 and 2 more"]
+
+
+def test_connections_beyond_what_can_be_added_up_stay_there() -> None:
+    one = {"src": "shop/db", "dst": "shop/web", "port": 443, "count": MOST_COUNT}
+    seen = Material(cluster(), from_dicts([one] * 1_025))
+    found = questions.replay(seen, policies(WEB))
+    assert [group.connections for group in found.groups] == [MOST_SUM]
+    assert found.connections["denied-ingress"] == MOST_SUM
+    few = questions.replay(Material(cluster(), from_dicts([one] * 4)), policies(WEB))
+    assert few.groups[0].connections == few.connections["denied-ingress"] == 4 * MOST_COUNT

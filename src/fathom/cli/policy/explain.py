@@ -64,10 +64,13 @@ def _port(text: str) -> dict[str, Any]:
 @source_options
 @reading_options
 @limit_option
-@click.option("--unused", is_flag=True, help="Only rules that nothing used: candidates to remove.")
+@click.option("--unused", is_flag=True, help="Only rules that decided nothing: candidates to remove.")
 @output_option("table", "wide", "json")
 def rule(policy: str, path: str, unused: bool, output: str, **given: Any) -> None:
-    """Say which recorded traffic used each rule, and when last; a rule never used is a candidate to remove.
+    """Say which recorded traffic matched each rule, when last, and how much of it the rule decided.
+
+    A rule that decided nothing is a candidate to remove: nothing matched it, other rules had decided before it, or what
+    matched it was not let through.
 
     POLICY is namespace/name, or 'Kind namespace/name'; PATH a place in it, such as spec.ingress[0].
     """

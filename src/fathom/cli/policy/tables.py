@@ -67,16 +67,19 @@ _RULES: list[Column[RuleUse]] = [
     Column("ACTION", lambda use: use.action),
     Column("CONNS", lambda use: f"{use.connections:,}", number=True),
     Column("FLOWS", lambda use: f"{use.flows:,}", number=True),
+    Column("DECIDED", lambda use: f"{use.decided:,}", number=True),
     Column("ALONE", lambda use: f"{use.alone:,}", number=True),
     Column("PERHAPS", lambda use: f"{use.doubtful:,}", number=True, wide=True),
-    Column("LAST USED", lambda use: "never" if use.unused else words.when(use.last)),
+    Column("LAST USED", lambda use: words.when(use.last) if use.flows or use.doubtful else "never"),
     Column("MOST OF IT", lambda use: _most(use), name=True),
 ]
 
 
 def _most(use: RuleUse) -> str:
+    if use.unused:
+        return "- (a candidate to remove)"
     if not use.traffic:
-        return "- (a candidate to remove)" if use.unused else "-"
+        return "-"
     one = use.traffic[0]
     return f"{one.src} > {one.dst} {one.protocol}" + (f"/{one.port}" if one.port else "")
 
@@ -125,9 +128,10 @@ def exposure(answer: Exposure, *, wide: bool = False) -> str:
 
 
 def rules(answer: RuleUses, *, wide: bool = False) -> str:
-    """What used each rule."""
+    """What matched each rule, and what it decided."""
     parts = [_shown(answer.rules, _RULES, wide, "No rule."), *words.more(answer.left_out, "rule"), ""]
-    parts.append(f"{words.counted(answer.unused, 'rule')} never used")
+    parts.append(f"{words.counted(answer.unused, 'rule')} decided nothing")
+    parts += [f"  {use.policy} {use.place.path}: {use.because}" for use in answer.rules if use.unused]
     return "\n".join([*parts, *words.footer(answer.basis)])
 
 

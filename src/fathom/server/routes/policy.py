@@ -118,7 +118,7 @@ async def explain_flow(request: Request, desk: AtDesk) -> Response:
     openapi_extra=takes(asked.RuleAsked, examples.RULE_ASKED),
 )
 async def explain_rule(request: Request, desk: AtDesk) -> Response:
-    """Which recorded traffic used each rule, and which rules nothing used: candidates to remove."""
+    """Which recorded traffic matched each rule, and which rules decided nothing of it: candidates to remove."""
 
     def ask(work: PolicyWork, q: asked.RuleAsked) -> answers.RuleUses:
         policies = work.policies(q.policies)

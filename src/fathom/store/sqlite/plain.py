@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fathom.errors import UsageError
+from fathom.policy.columns import MOST_COUNT
 from fathom.policy.flows import Seen
 from fathom.policy.inventory import FOREVER, Records
 from fathom.policy.seccomp import SyscallSet
@@ -21,8 +22,6 @@ from fathom.store.inventories import AddressRow, EndpointRow
 from fathom.store.sqlite.foreign import LATEST_S
 from fathom.store.sqlite.metafile import edge_row
 from fathom.store.syscalls import SyscallRow
-
-_MOST = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,11 @@ def _put_flows(connection: sqlite3.Connection, flows: Iterable[Seen]) -> None:
         key = (item.first // SECONDS_PER_HOUR, item.id)
         count, first, last = sums.get(key, (0, item.first, item.last))
         sums[key] = count + item.count, min(first, item.first), max(last, item.last)
-        if sums[key][0] > _MOST:
-            raise UsageError(f"the counts of {item.edge.workload} > {item.edge.peer} add up to more than can be held")
+        if sums[key][0] > MOST_COUNT:
+            raise UsageError(
+                f"the counts of {item.edge.workload} > {item.edge.peer} add up to more than {MOST_COUNT}",
+                do="give smaller counts",
+            )
     if not edges:
         return
     marks = ", ".join("?" * len(next(iter(edges.values()))))

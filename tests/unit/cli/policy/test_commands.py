@@ -126,7 +126,7 @@ def test_what_is_no_port_is_refused(run: Run, port: str) -> None:
 def test_explain_rules_finds_the_one_that_nothing_used(run: Run) -> None:
     got = run("explain", "rule", *ALL)
     assert got.status == 0
-    assert "1 rule never used" in got.out
+    assert "1 rule decided nothing" in got.out
     unused = json.loads(run("explain", "rule", *ALL, "--unused", "-o", "json").out)["rules"]
     assert [(use["policy"], use["place"]["path"]) for use in unused] == [("NetworkPolicy shop/api", "spec.ingress[1]")]
     (one,) = json.loads(run("explain", "rule", "shop/api", "spec.ingress[0]", *ALL, "-o", "json").out)["rules"]
