@@ -145,8 +145,8 @@ def test_made_is_seen_plus_lost(installation: Installation, require: Callable[[s
 
 
 def test_a_full_ring_loses_no_count(installation: Installation, require: Callable[[str, str], None]) -> None:
-    """The same with room for all connections, so that it is the ring that overflows: one of a page, which is full before
-    the agent that it wakes gets the CPU."""
+    """The same with room for all connections, so that it is the ring that overflows: one of a page, which is full
+    before the agent that it wakes gets the CPU."""
     installation.settings.update(SMALL | {"FATHOM_TCP_SOCKETS": "4096", "FATHOM_RING_BYTES": "4096"})
     installation.start_both()
     assert exact(installation, require).lost["events"] > 100

@@ -96,6 +96,8 @@ def test_any_parts_made_one_are_the_same_material_as_the_store(world, facts, fir
         names = [names[place] for place in order if place < len(names)]
         found = merged(folder, names)
         assert seen(found, window) == expected
+        whole = [material(one).flows.rows["count"].sum() for one in (store, found)]
+        assert whole[0] == whole[1] == sum(count for _, _, count in facts), "without a window nothing is left out"
         event(f"{len(names)} parts, {'some' if any(more for _, more in cuts) else 'no'} overlap")
         found.close()
         store.close()

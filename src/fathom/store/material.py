@@ -47,7 +47,7 @@ def material(
 ) -> Material:
     """All that ``store`` knows of ``window`` (None: of all its time), of the edges of ``workload`` and ``node``.
 
-    What of the window was before its first observation is left out: nobody watched.
+    The window that it tells of begins with the first observation: before, nobody watched.
 
     ``manifests``: objects that are added where the store's inventory holds no version of them. ``cluster`` chooses one
     where there are several.
@@ -57,19 +57,21 @@ def material(
     """
     if window and window.since_s >= window.until_s:
         raise UsageError("the window is empty", do="give a since that is before until")
-    asked = _watched(store, window)
+    # By whole hours: of what is old there are sums of hours, which begin before the first observation in them.
+    asked = window or store.extent() or Window(0, 0)
+    watched = _watched(store, window)
     query = EdgeQuery(asked, workload=workload, node=node)
     spans = store.spans(query)
     _check(len(spans), most)
     table = _Edges(store, spans, cluster)
     records = _records(store.inventory(asked), table.clusters, cluster)
     inventory = Inventory(joined(records, manifests) if manifests else records)
-    coverage = store.coverage(asked)
+    coverage = store.coverage(watched)
     nodes = tuple(item.node for item in store.nodes() if item.first_seen < asked.until_s)
     return Material(
         inventory,
         _cut(store, query, table, (table.flows(spans), inventory), (interval_s(store, asked, spans), most)),
-        (asked.since_s, asked.until_s) if nodes else (0, 0),
+        (watched.since_s, watched.until_s) if nodes else (0, 0),
         nodes,
         tuple(Gap(item.node, item.start_s, item.end_s) for item in coverage.gaps),
         coverage.share if nodes else None,

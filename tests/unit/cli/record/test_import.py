@@ -91,7 +91,7 @@ FLOWS = [
     {"src": "shop/Deployment/web", "dst": "10.0.0.9", "protocol": "89"},
     {"src": "shop/Deployment/web", "dst": "2001:db8::1", "protocol": "132", "port": 1},
     {"src": "shop/Deployment/web", "dst": "shop/Deployment/api", "port": 1, "oriented": False},
-    {"src": "203.0.113.1", "dst": "203.0.113.2", "port": 1, "count": 1 << 60, "verdict": "dropped"},
+    {"src": "203.0.113.1", "dst": "203.0.113.2", "port": 1, "count": 1 << 53, "verdict": "dropped"},
     {"src": "shop/Deployment/web", "dst": "shop/Deployment/api", "port": 82, "name": "api.example"},
     {"src": "x", "dst": "a/unit/b", "port": 1},
     {"src": "unit/a", "dst": "container/b", "port": 1},
