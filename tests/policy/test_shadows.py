@@ -14,11 +14,13 @@ from fathom.policy.model import Policy, PolicySet, Rule
 
 
 def without(found: PolicySet, use: RuleUse) -> PolicySet:
-    """The set without one rule; what its policy isolates stays."""
-    kept = [
-        msgspec.structs.replace(item, rules=tuple(rule for rule in item.rules if not told(item, rule, use)))
-        for item in found.policies
-    ]
+    """The set as it is when the rule is taken out of its document: with its last rule, what isolates by rules goes."""
+    kept = []
+    for item in found.policies:
+        rules = tuple(rule for rule in item.rules if not told(item, rule, use))
+        left = {rule.direction for rule in rules}
+        isolates = tuple(d for d in item.isolates if d in left or d not in item.by_rules)
+        kept.append(msgspec.structs.replace(item, rules=rules, isolates=isolates))
     return PolicySet(tuple(kept), found.problems)
 
 
@@ -37,7 +39,7 @@ def test_without_a_candidate_to_remove_every_verdict_is_the_same(case: Case) -> 
     compiled = engine.compile_policies(found, who, options)
     before = engine.evaluate(compiled, resolved)
     for use in rule_use(compiled, flows, resolved):
-        assert use.unused == bool(use.because), use
+        assert bool(use.because) >= use.unused, use
         if use.unused:
             after = engine.evaluate(engine.compile_policies(without(found, use), who, options), resolved)
             assert after.egress.tolist() == before.egress.tolist(), use
@@ -90,3 +92,17 @@ def test_what_was_not_let_through_needed_no_rule_that_allows_it() -> None:
     assert used([allow], verdict="dropped") == [("spec.ingress[0]", 1, 0, "what matched it was not let through")]
     deny = policy("p", EVERY % (RULE % "Deny"), "ClusterNetworkPolicy")
     assert used([deny], verdict="dropped") == [("spec.ingress[0]", 1, 1, "")]
+
+
+def test_rules_that_alone_make_a_policy_isolate_are_no_candidates() -> None:
+    """Cilium's default deny is one empty rule; a NetworkPolicy without policyTypes isolates egress by its rules."""
+    empty = policy("a/c", "{endpointSelector: {}, ingress: [{}]}", "CiliumNetworkPolicy")
+    by_rules = policy("a/n", "{podSelector: {}, egress: [{ports: [{port: 9}]}]}")
+    named = policy("a/n", "{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 9}]}]}")
+    who = engine.inventory(WORLD.cluster)
+    flows = from_dicts([{"src": "a/web", "dst": "a/db", "port": 80}])
+    for doc, candidate in ((empty, False), (by_rules, False), (named, True)):
+        compiled = engine.compile_policies(engine.policy_set([doc]), who)
+        (use,) = rule_use(compiled, flows, engine.resolve(flows, who))
+        assert (use.decided, use.unused) == (0, candidate), doc
+        assert ("alone make the policy isolate" in use.because) != candidate

@@ -189,8 +189,11 @@ def _show(found: seccomp.Difference, words: tuple[str, str], output: str) -> Non
     ):
         if names:
             click.echo(f"{word} ({len(names)}): {' '.join(names)}")
-    if found.looser:
-        click.echo("the default action is milder")
+    if found.unnamed:
+        click.echo(f"architectures that are killed now ({len(found.unnamed)}): {' '.join(found.unnamed)}")
+    if found.default:
+        milder = " (milder)" if found.looser else ""
+        click.echo(f"default action: {' -> '.join(found.default)}{milder}")
 
 
 def _profile(file: str) -> seccomp.Profile:

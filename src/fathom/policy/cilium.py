@@ -92,6 +92,7 @@ def _spec(spec: Field, kind: str, namespace: str, name: str) -> Policy:
         spec.place,
         subject,
         isolates=_isolates(spec),
+        by_rules=tuple(d for d in _isolates(spec) if not spec.get("enableDefaultDeny").get(d).boolean(False)),
         rules=tuple(rules),
         unclear=tuple(unclear),
         hosts=hosts,

@@ -18,7 +18,7 @@ from fathom.policy.addresses import Block, address, single
 from fathom.policy.bits import BitMatrix, Bools, Terms
 from fathom.policy.cells import Cells
 from fathom.policy.classes import Classes
-from fathom.policy.index import Index
+from fathom.policy.index import POD, Index
 from fathom.policy.inventory import Inventory
 from fathom.policy.labels import holds
 from fathom.policy.model import (
@@ -149,13 +149,18 @@ class Compiled:
 
     @property
     def idle(self) -> list[str]:
-        """Titles of policies that choose no pod of the inventory, in order; those about nodes are not looked at."""
-        columns = self.classes.profile_column[np.unique(self.index.presences["profile"])]
+        """Titles of policies that choose no pod of the inventory, in order; those about nodes are not looked at, and
+        neither are those that say nothing. A pod that counts as its node is none."""
+        presences = self.index.presences
+        if self.options.host_network == "node":
+            presences = presences[presences["kind"] == POD]
+        columns = self.classes.profile_column[np.unique(presences["profile"])]
         chosen: set[int] = set()
         for side in self.sides.values():
             groups = set(side.group_of[columns].tolist()) - {-1}
             chosen.update(member.policy for group in groups for member in side.groups[group].members)
-        return [p.title for number, p in enumerate(self.policies) if number not in chosen and not p.hosts]
+        speaking = [n for n, p in enumerate(self.policies) if not p.hosts and (p.isolates or p.rules or p.unclear)]
+        return [self.policies[number].title for number in speaking if number not in chosen]
 
     def current(self) -> Compiled:
         """This, or compiled again where the index has met pods of namespaces that it did not know."""

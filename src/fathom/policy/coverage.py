@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 import numpy as np
 
+from fathom.policy.columns import MOST_SUM, sums
 from fathom.policy.flows import Flows
 from fathom.policy.inventory import Inventory
 from fathom.policy.labelling import Labels, workload_of
@@ -150,7 +151,8 @@ def _by_workload(flows: Flows, resolved: Resolved) -> dict[str, tuple[int, int, 
     begins = np.where(flows.rows["last"] > 0, flows.rows["first"], 1 << 62)
     for end, counts in ((labels.src, np.ones(len(flows), bool)), (labels.dst, labels.src != labels.dst)):
         np.add.at(number, end, counts)
-        np.add.at(connections, end, np.where(counts, flows.rows["count"], 0))
+        added = sums(np.where(counts, flows.rows["count"], 0), end, len(connections))
+        connections = np.minimum(connections, MOST_SUM - added) + added
         np.minimum.at(first, end, begins)
         np.maximum.at(last, end, flows.rows["last"])
     first[last == 0] = 0

@@ -81,7 +81,8 @@ class RuleUse(msgspec.Struct, frozen=True):
 
     ``decided`` counts the flows that it surely matched and that no other had decided before it; where it allows (or
     passes), those only that were let through when they were seen. ``unused``: it decided nothing and could not have
-    (a DNS rule by which others know names is needed for those); ``because`` says why.
+    (a DNS rule by which others know names is needed for those, and rules without which the policy would not isolate
+    are needed for that); ``because`` says why.
     """
 
     policy: str
@@ -138,7 +139,23 @@ def rule_use(compiled: Compiled, flows: Flows, resolved: Resolved, *, traffic: i
     for direction in DIRECTIONS:
         found += _one_side(compiled, flows, resolved, direction, (labels, traffic))
     order = {policy.title: number for number, policy in enumerate(compiled.policies)}
-    return sorted(found, key=lambda use: (order[use.policy], use.direction, use.place))
+    kept = _needed(compiled, found)
+    return sorted(kept, key=lambda use: (order[use.policy], use.direction, use.place))
+
+
+def _needed(compiled: Compiled, uses: list[RuleUse]) -> list[RuleUse]:
+    """The same, where no rule is unused with which the policy's isolation of its pods would go."""
+    isolating = {(policy.title, direction) for policy in compiled.policies for direction in policy.by_rules}
+    used = {(use.policy, use.direction) for use in uses if not use.unused}
+    alone = isolating - used
+    return [
+        msgspec.structs.replace(
+            use, unused=False, because=f"{use.because}, but these rules alone make the policy isolate"
+        )
+        if (use.policy, use.direction) in alone
+        else use
+        for use in uses
+    ]
 
 
 def _one_side(
@@ -228,6 +245,8 @@ class _Because:
     def __call__(self, rule: int) -> str:
         """For the rule of this number."""
         found = self.before.get(rule, [])
+        if not found and self.side.rules[rule].rule.action == "deny":
+            return "nothing matched it; without it, what others allow of it passes"
         if not found:
             return "nothing matched it"
         named = sorted((-number, self._named(before)) for number, before in found if before != NOTHING)

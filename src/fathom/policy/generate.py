@@ -322,7 +322,7 @@ class _Maker:
         rows = self.flows.rows[np.fromiter(behind, np.int64, len(behind))]
         timed = rows[rows["last"] > 0]
         first, last = (int(timed["first"].min()), int(timed["last"].max())) if len(timed) else (0, 0)
-        return Seen(int(rows["count"].sum()), first, last, self.window.coverage)
+        return Seen(total(rows["count"]), first, last, self.window.coverage)
 
 
 def port_text(span: Span) -> str:

@@ -21,7 +21,7 @@ from fathom.policy.index import EXTERNAL, HOST_POD, NODE, POD, SELF, Index
 from fathom.policy.model import DIRECTIONS, TRANSPORTS, Direction
 from fathom.policy.options import DNAT
 from fathom.policy.resolve import Resolved
-from fathom.policy.subjects import NOBODY, Subjects
+from fathom.policy.subjects import NOBODY, ON_HOST, Subjects
 
 #: Why a flow is left out; 0: it is not.
 REASONS = (
@@ -32,6 +32,7 @@ REASONS = (
     "the other end has no known address",
     "the address is a service's, and not on one of its ports",
     "no label chooses the pods of the workload",
+    "the pod is on the host's network: no selector is sure to mean it",
     "the source is hidden by address translation",
     "the end may have been different things at that time",
     "an end is not in the inventory at that time",
@@ -49,6 +50,7 @@ REASONS = (
     NO_ADDRESS,
     VIP,
     NO_SUBJECT,
+    HOST_NETWORKED,
     HIDDEN,
     AMBIGUOUS,
     ABSENT,
@@ -187,6 +189,7 @@ def _row_reasons(rows: _Rows) -> NDArray[np.uint8]:
         kind, addresses, node = rows.kind[end], table[end + "_addresses"], table[end + "_node"]
         mark(table[end + "_cause"] > 0, ABSENT)
         mark(pod[end] & (rows.unit[end] == NOBODY) & (table[end + "_cause"] == 0), NO_SUBJECT)
+        mark(pod[end] & (rows.unit[end] == ON_HOST), HOST_NETWORKED)
         outside = kind == EXTERNAL
         mark(outside & ~single[addresses], NO_ADDRESS)
         mark(outside & vip[addresses] & (table["sides"] & INGRESS > 0), VIP)

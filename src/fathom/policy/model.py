@@ -172,7 +172,8 @@ class Rule(msgspec.Struct, frozen=True):
 class Policy(msgspec.Struct, frozen=True):
     """One policy: whom it selects, which directions it isolates, and its rules in order.
 
-    ``isolates`` matters in tier ``developer`` only. ``unclear`` holds, by direction, what makes every verdict about
+    ``isolates`` matters in tier ``developer`` only; of these directions it isolates ``by_rules`` only because it has
+    rules for them. ``unclear`` holds, by direction, what makes every verdict about
     a selected pod uncertain. ``hosts``: it is about nodes, not pods.
     """
 
@@ -184,6 +185,7 @@ class Policy(msgspec.Struct, frozen=True):
     tier: Tier = "developer"
     priority: int = 0
     isolates: tuple[Direction, ...] = ()
+    by_rules: tuple[Direction, ...] = ()
     rules: tuple[Rule, ...] = ()
     unclear: tuple[tuple[Direction, Problem], ...] = ()
     hosts: bool = False

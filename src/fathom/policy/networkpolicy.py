@@ -57,6 +57,7 @@ def read(document: Field) -> list[Policy]:
             document.place,
             subject,
             isolates=directions,
+            by_rules=() if spec.get("policyTypes").elements() or "egress" not in directions else ("egress",),
             rules=tuple(rules),
             unclear=tuple(unclear),
         )

@@ -67,6 +67,11 @@ def evaluate(material: Material, policies: PolicySet, options: Options = DEFAULT
     return _evaluated(material.flows, resolved, compiled)
 
 
+def idle(material: Material, policies: PolicySet, options: Options = DEFAULTS) -> list[str]:
+    """Titles of policies that choose no pod: no verdict is about them."""
+    return compile_policies(policies, material.inventory, options).idle
+
+
 def _evaluated(flows: Flows, resolved: Resolved, compiled: Compiled) -> Iterator[FlowVerdict]:
     for first in range(0, len(flows), _SMALL_PART):
         last = min(first + _SMALL_PART, len(flows))
@@ -116,7 +121,7 @@ def diff(
     groups = tuple(told(sets[1], resolved, verdicts[1], seen.groups[:most]))
     recorded = RecordedDifference(groups, len(seen.groups) - len(groups), seen.flows)
     both = PolicySet(old.policies + new.policies, tuple(dict.fromkeys(old.problems + new.problems)))
-    return Differences(recorded, possible, basis(material, both, *sets))
+    return Differences(recorded, possible, basis(material, both, sets[1]))
 
 
 def explain_flow(
@@ -282,8 +287,8 @@ def generate(material: Material, choices: Choices | None = None, *, limit: int =
     )
 
 
-def basis(material: Material, policies: PolicySet, *sets: Compiled) -> Basis:
-    """What an answer about ``policies`` on ``material`` stands on; ``sets`` are the policies, compiled."""
+def basis(material: Material, policies: PolicySet, compiled: Compiled | None = None) -> Basis:
+    """What an answer about ``policies`` on ``material`` stands on. ``compiled``: those that count."""
     since, until = _window(material)
     doubts = [problem for problem in policies.problems if problem.severity == "not-understood"]
     share = None
@@ -293,7 +298,7 @@ def basis(material: Material, policies: PolicySet, *sets: Compiled) -> Basis:
         share = measure(*at, nodes=material.nodes, gaps=material.gaps, share=material.share).time
     pods = sum(not pod.virtual for pod in material.inventory.records.pods)
     lost = sum(item.count for item in material.losses)
-    idle = list(dict.fromkeys(title for one in sets for title in one.idle))
+    idle = compiled.idle if compiled else []
     return Basis(
         since,
         until,

@@ -98,8 +98,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     observed: tuple[str, ...] = ()
     #: Of a profile that was read: calls with rules for some arguments or of several actions, and those rules; and calls
     #: that are answered in another way than by the default action.
+    errno: int = 1
     partly: Mapping[str, str] = msgspec.field(default_factory=dict)
     answers: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def refusal(self) -> str:
+        """The default action, with the error that it answers."""
+        return f"{self.default} {self.errno}" if self.default == "SCMP_ACT_ERRNO" else self.default
 
     @property
     def dangerous(self) -> tuple[str, ...]:
@@ -112,17 +118,21 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     and more than not.
 
     ``changed``: calls that stay partly allowed, or refused, in another way. ``architectures``: those of which ``after``
-    alone filters calls (what a profile does not name is killed). ``looser``: the default action is milder.
+    alone filters calls, and ``unnamed`` those of which it no longer does (what a profile does not name is killed).
+    ``default``: the default action, before and after, where it is another; ``looser``: that is a milder one.
     """
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
     changed: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
+    default: tuple[str, ...] = ()
     looser: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changed or self.architectures or self.looser)
+        several = (self.added, self.removed, self.changed, self.architectures, self.unnamed, self.default)
+        return any(several)
 
 
 def read_sets(text: str, *, place: str = "input") -> list[SyscallSet]:
@@ -163,7 +173,9 @@ def _names(row: SyscallSet, place: str) -> tuple[str, ...]:
 By = Literal["image", "workload", "executable"]
 
 #: Programs that set a container up and then become, or start, its own program.
-_RUNTIME = re.compile(r"(?:.*/|memfd:)?(?:runc|crun|youki|conmon|conmonrs|containerd-shim[-a-z0-9]*)(?:[:_ ].*)?\Z")
+_RUNTIME = re.compile(
+    r"(?:.*/)?(?:(?:runc|crun|youki)(?::\[.*)?|conmon|conmonrs|containerd-shim[-a-z0-9]*)\Z|memfd:(?:runc|crun)_.*\Z"
+)
 
 
 def of_runtime(row: SyscallSet) -> bool:
@@ -257,7 +269,11 @@ def read_profile(document: Mapping[str, Any], *, place: str = "profile") -> Prof
             raise UsageError(f"{place}: an entry of archMap is not an object")
         architectures += [str(entry.get("architecture", "")), *map(str, entry.get("subArchitectures") or [])]
     default = str(spec["defaultAction"])
-    return _profile_of(place, default, by_name, tuple(architectures))
+    errno = spec.get("defaultErrnoRet", 1)
+    if not isinstance(errno, int):
+        raise UsageError(f"{place}: defaultErrnoRet is not a number")
+    found = _profile_of(place, default, by_name, tuple(architectures))
+    return msgspec.structs.replace(found, errno=errno)
 
 
 def _list(spec: Mapping[str, Any], key: str, place: str) -> list[Any]:
@@ -277,8 +293,9 @@ def _profile_of(
     partly: dict[str, str] = {}
     answers: dict[str, str] = {}
     for name, rules in by_name.items():
-        actions = {str(rule.get("action")) for rule in rules}
-        if len(actions) > 1 or any(rule.get(key) for rule in rules for key in _CONDITIONS):
+        actions = {_answered(rule) for rule in rules}
+        free = [rule for rule in rules if not any(rule.get(key) for key in _CONDITIONS)]
+        if len(actions) > 1 or not free:
             texts = {
                 msgspec.json.encode({k: v for k, v in rule.items() if k not in _SAYS_NOTHING}, order="deterministic")
                 for rule in rules
@@ -296,6 +313,11 @@ def _profile_of(
         partly=partly,
         answers=answers,
     )
+
+
+def _answered(rule: Mapping[str, Any]) -> str:
+    action = str(rule.get("action"))
+    return f"{action} {rule.get('errnoRet', 1)}" if action == "SCMP_ACT_ERRNO" else action
 
 
 _ALLOWING = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG")
@@ -332,11 +354,15 @@ def diff(before: Profile, after: Profile) -> Difference:
         added=tuple(sorted(added)),
         removed=tuple(sorted(removed)),
         changed=tuple(sorted(changed)),
-        architectures=tuple(sorted(set(after.architectures) - set(before.architectures)))
-        if before.architectures
-        else (),
+        architectures=_named_by(after, before) if before.architectures else (),
+        unnamed=_named_by(before, after) if after.architectures else (),
+        default=(before.refusal, after.refusal) if before.refusal != after.refusal else (),
         looser=_severity(after.default) < _severity(before.default),
     )
+
+
+def _named_by(one: Profile, other: Profile) -> tuple[str, ...]:
+    return tuple(sorted(set(one.architectures) - set(other.architectures)))
 
 
 def _allowed(profile: Profile, calls: set[str], name: str) -> int:
@@ -346,7 +372,7 @@ def _allowed(profile: Profile, calls: set[str], name: str) -> int:
 
 def _answer(profile: Profile, name: str) -> str:
     """How a call is answered that is not allowed."""
-    return profile.answers.get(name, profile.default)
+    return profile.answers.get(name, profile.refusal)
 
 
 def runtime_default(architecture: str = "x86_64") -> Profile:

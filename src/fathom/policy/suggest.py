@@ -81,7 +81,7 @@ def _why(groups: Sequence[Group], number: NDArray[np.int64], left_out: NDArray[n
         if item.verdict == VERDICTS[UNDECIDED]:
             found.append("it is not known whether it would be denied")
         elif any(hit.action == "deny" for hit in item.rules):
-            found.append("a deny rule decides: no other policy can allow it")
+            found.append("a deny rule decides")
         elif reason == PROTOCOL:
             found.append(f"a NetworkPolicy cannot name {item.protocol}")
         else:
@@ -128,7 +128,7 @@ class _Writing:
             if not codes:
                 continue
             subject = self.subjects.all[place[0]]
-            peers = [peer for code in codes for peer in self._peer(code, subject)]
+            peers = sorted((peer for code in codes for peer in self._peer(code, subject)), key=str)
             for choice in self.isolating.selectors(place[0], place[1]):
                 document = _document(subject, place, choice, peers)
                 head = document["metadata"]

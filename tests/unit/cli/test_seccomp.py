@@ -15,7 +15,7 @@ import yaml
 from fathom.cli.main import main
 from fathom.policy.seccomp import BASE
 
-SAME = {"changed": [], "architectures": [], "looser": False}
+SAME = {"changed": [], "architectures": [], "unnamed": [], "default": [], "looser": False}
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_diff_says_what_changes_and_its_status_says_whether(capsys: Any, calls: 
     assert same.status == 0
     log = tmp_path / "log.json"
     log.write_text(web.read_text().replace("SCMP_ACT_ERRNO", "SCMP_ACT_LOG"))
-    assert run(capsys, "diff", web, log).out.endswith("the default action is milder\n")
+    assert run(capsys, "diff", web, log).out.endswith("default action: SCMP_ACT_ERRNO 1 -> SCMP_ACT_LOG (milder)\n")
 
 
 def test_compare_with_the_runtimes_default(capsys: Any, tmp_path: Path) -> None:

@@ -206,6 +206,7 @@ def test_what_a_container_runtime_called_is_not_the_workloads(executable: str) -
     rows = [
         SyscallSet(workload="w", executable=executable, calls=("mount", "bpf")),
         SyscallSet(workload="w", executable="/usr/bin/runcible", calls=("read",)),
+        SyscallSet(workload="w", executable="/usr/local/bin/crun_worker", calls=("read",)),
     ]
     (made,) = generate(rows)
     assert (made.observed, made.dangerous) == (("read",), ())
@@ -217,3 +218,18 @@ def test_what_a_container_runtime_called_is_not_the_workloads(executable: str) -
 def test_lines_end_at_line_feeds_alone_and_may_begin_with_a_byte_order_mark() -> None:
     text = '\ufeff{"workload": "a\u2028b", "calls": [0]}\r\n{"workload": "c", "calls": [1]}\n'
     assert [row.workload for row in read_sets(text)] == ["a\u2028b", "c"]
+
+
+def test_a_stricter_default_an_architecture_less_and_another_error_are_differences() -> None:
+    both = ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86")
+    assert diff(oci(ERRNO), oci(KILL)).default == ("SCMP_ACT_ERRNO 1", KILL)
+    assert not diff(oci(ERRNO), oci(KILL)).looser
+    assert diff(oci(ERRNO, architectures=both), oci(ERRNO)).unnamed == ("SCMP_ARCH_X86",)
+    assert diff(oci(ALLOW, rule(ERRNO, "clone3", errnoRet=38)), oci(ALLOW, rule(ERRNO, "clone3"))).changed == (
+        "clone3",
+    )
+    other = read_profile({"defaultAction": ERRNO, "defaultErrnoRet": 38, "architectures": ["SCMP_ARCH_X86_64"]})
+    assert diff(oci(ERRNO), other).default == ("SCMP_ACT_ERRNO 1", "SCMP_ACT_ERRNO 38")
+    assert not diff(
+        oci(ERRNO, rule(ALLOW, "clone"), rule(ALLOW, "clone", args=FIRST)), oci(ERRNO, rule(ALLOW, "clone"))
+    )

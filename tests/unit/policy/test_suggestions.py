@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from fathom.policy.compile import compile_policies
@@ -12,6 +13,7 @@ from fathom.policy.documents import Document
 from fathom.policy.evaluate import ALLOWED, evaluate
 from fathom.policy.flows import Flows, from_dicts
 from fathom.policy.inventory import Inventory, Namespace, Node, Pod, Records
+from fathom.policy.options import Options
 from fathom.policy.policysets import read
 from fathom.policy.problems import Place
 from fathom.policy.replay import Group, replay
@@ -91,7 +93,7 @@ def test_nothing_is_suggested_against_a_deny_rule() -> None:
     head = {"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy"}
     groups, extra = suggested([{**head, "metadata": {"name": "x"}, "spec": spec}], cluster())
     denied = [group for group in groups if group.verdict == "denied-ingress"]
-    assert {group.no_rule for group in denied} == {"a deny rule decides: no other policy can allow it"}
+    assert {group.no_rule for group in denied} == {"a deny rule decides"}
     assert extra == []
 
 
@@ -201,3 +203,26 @@ def test_every_peer_of_a_group_is_allowed_not_that_of_one_example() -> None:
     blocks = [peer["ipBlock"]["cidr"] for peer in extra[0]["spec"]["ingress"][0]["from"]]
     assert blocks == ["192.168.0.2/32", "192.168.0.3/32"]
     assert verdicts(base + extra, Inventory(records), flows) == [ALLOWED] * 3
+
+
+def test_a_pod_on_the_hosts_network_that_counts_as_a_pod_gets_no_rule() -> None:
+    """It has no subject: nothing else may stand in for it, at either end, and with one subject or several."""
+    records = cluster().records
+    records.pods.append(Pod("shop", "agent", {"app": "agent"}, ("192.168.0.2",), "n2", host_network=True))
+    for pods in (records.pods, [records.pods[1], records.pods[-1]]):
+        who = Inventory(msgspec.structs.replace(records, pods=pods))
+        options = Options(host_network="pod")
+        policies = read([Document(Place("f"), deny("shop"))])
+        flows = from_dicts(
+            [
+                {"src": "shop/agent", "dst": "shop/db-x1", "port": 5432},
+                {"src": "shop/db-x1", "dst": "shop/agent", "port": 9100},
+            ]
+        )
+        resolved, compiled = resolve(flows, who, options), compile_policies(policies, who, options)
+        found = evaluate(compiled, resolved)
+        groups, extra = absent(replay(compiled, flows, resolved, found).groups, flows, resolved, found, compiled)
+        assert extra == []
+        assert {group.no_rule for group in groups} == {
+            "the pod is on the host's network: no selector is sure to mean it"
+        }

@@ -32,4 +32,4 @@ def command(old: tuple[str, ...], new: tuple[str, ...], limit: int, output: str,
     after = door.policies(new, option="--new", empty=True, missing=False)
     with progress("Comparing") as told:
         answer = door.diff(before, after, limit, told)
-    return show(text("differences", answer, output, after), 0 if answer.none else 1)
+    return show(text("differences", answer, output, after, before), 0 if answer.none else 1)

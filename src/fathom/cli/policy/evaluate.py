@@ -27,11 +27,14 @@ def command(policies: tuple[str, ...], output: str, **given: Any) -> None:
     from itertools import islice
 
     from fathom.cli.output import line
-    from fathom.cli.policy import tables
+    from fathom.cli.policy import tables, words
     from fathom.cli.policy.door import open_door
 
     door = open_door(given)
-    found = door.evaluate(door.policies(policies))
+    wanted = door.policies(policies)
+    if idle := door.idle(wanted):
+        click.echo(f"fathom: {words.idle(idle, len(idle))}", err=True)
+    found = door.evaluate(wanted)
     if output == "json":
         while part := list(islice(found, _TOGETHER)):
             click.echo("\n".join(line(item, "json") for item in part))

@@ -14,8 +14,9 @@ from fathom.cli.policy.inputs import Policies
 Kind = Literal["replayed", "differences", "covered", "exposure"]
 
 
-def text(kind: Kind, answer: Any, output: str, policies: Policies) -> str:
-    """``answer`` (of the struct that ``kind`` stands for) as ``output`` says."""
+def text(kind: Kind, answer: Any, output: str, policies: Policies, before: Policies | None = None) -> str:
+    """``answer`` (of the struct that ``kind`` stands for) as ``output`` says. ``before``: the policies that were there
+    before, for what a set without policies cannot point at."""
     found: str
     if output == "json":
         found = document(answer, "json")
@@ -23,7 +24,8 @@ def text(kind: Kind, answer: Any, output: str, policies: Policies) -> str:
         from fathom.cli.policy import sarif
         from fathom.policy.lines import Lines
 
-        found = getattr(sarif, kind)(answer, sarif.Sources(policies.set, Lines(policies.texts)))
+        shown = policies if policies.set.policies or before is None else before
+        found = getattr(sarif, kind)(answer, sarif.Sources(shown.set, Lines(shown.texts)))
     elif output == "markdown":
         from fathom.cli.policy import markdown
 

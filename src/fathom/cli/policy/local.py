@@ -48,6 +48,10 @@ class Local:
         """The policies to ask about (see ``read_policies``); without ``paths`` none, if they may be ``missing``."""
         return NONE if missing and not paths else read_policies(paths, self.access, option=option, empty=empty)
 
+    def idle(self, policies: Policies) -> list[str]:
+        """As ``questions.idle``."""
+        return questions.idle(self.material, policies.set, self.options)
+
     def evaluate(self, policies: Policies) -> Iterator[FlowVerdict]:
         """As ``questions.evaluate``."""
         return questions.evaluate(self._seen(), policies.set, self.options)

@@ -68,6 +68,10 @@ class Remote:
             return REGISTERED
         return read_policies(paths, self.access, option=option, empty=empty)
 
+    def idle(self, policies: Policies) -> list[str]:  # noqa: ARG002
+        """Nothing: a server that streams verdicts does not say."""
+        return []
+
     def evaluate(self, policies: Policies) -> Iterator[FlowVerdict]:
         """As ``questions.evaluate``."""
         question = asked.PoliciesAsked(policies=_texts(policies), options=self.options, **self.about)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from fathom.cli.traffic import trust
@@ -86,9 +86,13 @@ def footer(basis: Basis) -> list[str]:
         parts = counted(basis.problems, "part")
         lines.append(f"{parts} of the policies not understood: what they could change is unknown")
     if basis.idle:
-        number = counted(basis.idle_policies, "policy chooses", "policies choose")
-        lines.append(f"{number} no pod of the inventory, and so changed nothing here: {listed(basis.idle)}")
+        lines.append(idle(basis.idle, basis.idle_policies))
     return lines
+
+
+def idle(titles: Sequence[str], number: int) -> str:
+    """That some policies choose no pod; ``number`` counts all of them."""
+    return f"{counted(number, 'policy chooses', 'policies choose')} no pod of the inventory: {listed(titles)}"
 
 
 def more(left_out: int, noun: str = "row") -> list[str]:
