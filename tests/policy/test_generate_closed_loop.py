@@ -24,6 +24,7 @@ from generated_clusters import START, make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fathom.policy import history
 from fathom.policy.generate import Choices, generate
 from fathom.policy.model import DIRECTIONS, Direction
 
@@ -126,4 +127,5 @@ def test_the_clusters_hold_what_the_properties_are_about() -> None:
     assert {"toEndpoints", "fromEndpoints", "toCIDR", "fromCIDR", "toFQDNs", "toEntities", "fromEntities"} <= peers
     assert companions > 50
     assert exclusions
-    assert {0, 1, 9, 10, 12, 13, 14} <= reasons
+    usual = {history.USED, history.NO_POD, history.ABSENT, history.EPHEMERAL}
+    assert usual | {history.NOT_ORIENTED, history.NOT_KNOWN, history.NOT_ALLOWED} <= reasons
