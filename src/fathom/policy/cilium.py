@@ -85,14 +85,15 @@ def _spec(spec: Field, kind: str, namespace: str, name: str) -> Policy:
         subject = Selector()
     else:
         subject = cilium_peers.subject(spec.get("endpointSelector"), namespace)
+    isolates = _isolates(spec)
     return Policy(
         kind,
         namespace,
         name,
         spec.place,
         subject,
-        isolates=_isolates(spec),
-        by_rules=tuple(d for d in _isolates(spec) if not spec.get("enableDefaultDeny").get(d).boolean(False)),
+        isolates=isolates,
+        by_rules=tuple(d for d in isolates if not spec.get("enableDefaultDeny").get(d).boolean(False)),
         rules=tuple(rules),
         unclear=tuple(unclear),
         hosts=hosts,
