@@ -296,3 +296,12 @@ def test_policies_for_nodes_make_nodes_unknown_and_say_so() -> None:
 def test_labels_that_cilium_leaves_out_of_identities_are_uncertain() -> None:
     rules = ingress("[{fromEndpoints: [{matchLabels: {pod-template-hash: abc}}]}]")
     assert world().see(rules, "a/db > a/web TCP/80") == "unknown"
+
+
+def test_kept_a_service_without_a_name_is_not_every_service_of_the_namespace() -> None:
+    by_hand = [service("b/hand", "10.96.0.9", [{"port": 80}]), slice_of("b/hand", ["172.16.5.9"], [("", 80)])]
+    world = World(namespace("a"), namespace("b"), pod("a/web", "10.0.0.1"), *by_hand)
+    for name, verdict in (("hand", "allowed"), ("", "unknown")):
+        rule = f"{{toServices: [{{k8sService: {{serviceName: '{name}', namespace: b}}}}]}}"
+        made = policy("a/c", f"{{endpointSelector: {{}}, egress: [{rule}]}}", "CiliumNetworkPolicy")
+        assert world.see([made], "a/web > 172.16.5.9 TCP/80") == verdict

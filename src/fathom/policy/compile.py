@@ -242,7 +242,8 @@ class _Builder:
         for service in self.index.records.services:
             if peer.namespace and service.namespace != peer.namespace:
                 continue
-            if service.name != peer.name and (peer.name or not _labelled(peer.selector, service.labels)):
+            chosen = peer.selector
+            if not (service.name == peer.name if chosen is None else _labelled(chosen, service.labels)):
                 continue
             if service.selector:
                 wanted = tuple(Requirement("pod", k, "In", (v,)) for k, v in sorted(service.selector.items()))

@@ -92,11 +92,11 @@ class Names(msgspec.Struct, frozen=True):
 
 
 class Services(msgspec.Struct, frozen=True):
-    """What stands behind Kubernetes services: by namespace and name, or by labels (``name`` empty)."""
+    """What stands behind Kubernetes services: by namespace and name, or by labels (``selector``)."""
 
     namespace: str
     name: str
-    selector: Selector = Selector()
+    selector: Selector | None = None
 
 
 class Unclear(msgspec.Struct, frozen=True):
