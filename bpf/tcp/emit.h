@@ -116,19 +116,47 @@ static __always_inline void put_counters(struct tcp_socket *s, const struct tcp_
 	e->srtt = tp->srtt_us >> 3;
 }
 
+/* Connections whose beginning or end no program was run for. What they carried is not known. */
+LOSS_COUNTER(tcp_unseen_refused);
+
+/* When the iterator looked first; 0: not yet. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, ns_t);
+} tcp_looked SEC(".maps");
+
+/* Longer than connections go on that the iterator cannot see: closed by their owner, or waiting in
+ * an accept queue. */
+#define HIDDEN_NS 120000000000ULL
+
+static __always_inline bool hidden(void)
+{
+	__u32 zero = 0;
+	ns_t *looked = bpf_map_lookup_elem(&tcp_looked, &zero);
+
+	return !looked || !*looked || bpf_ktime_get_ns() < *looked + HIDDEN_NS;
+}
+
 /*
- * A connection that is not in the map was refused there, if the map ever refused one; else it is
- * older than the probe, and the iterator could not see it. Whether its SYN is in bytes_acked is
- * told by the other way to count.
+ * A connection that is not in the map was refused there, if the map ever refused one. Else it is
+ * older than the probe, and the iterator could not see it, or its beginning was not shown. Whether
+ * its SYN is in bytes_acked is told by the other way to count.
  */
 static __always_inline void untracked(const struct sock *sk, const struct tcp_sock *tp, int before)
 {
-	__u32 zero = 0, *full = bpf_map_lookup_elem(&tcp_overflowed, &zero), unsent;
 	struct positions p;
 	bytes_t sent;
+	__u32 unsent;
 
-	if (!full || !*full || before == TCP_SYN_RECV)
+	if (before == TCP_SYN_RECV)
 		return;
+	if (!has_overflowed()) {
+		if (!hidden())
+			REFUSE(tcp_unseen, 0, 0, 0);
+		return;
+	}
 	if (before == TCP_SYN_SENT) {
 		REFUSE(tcp_sockets, 0, 0, 0);
 		return;

@@ -24,9 +24,6 @@ NAMED(tcp_event_owner_source);
 
 __u64 tcp_held; /* how many entries wait for tcp_destroy_sock */
 
-/* Ends that neither program was run for. What the connections carried is not known. */
-LOSS_COUNTER(tcp_unseen_refused);
-
 /* The socket's end. Its receive queue is as recv left it, unless connect to AF_UNSPEC began it
  * anew. */
 static __always_inline void release(const struct sock *sk, struct tcp_socket *s)
@@ -45,10 +42,16 @@ static __always_inline void release(const struct sock *sk, struct tcp_socket *s)
 	__sync_fetch_and_add(&tcp_held, -1);
 }
 
-/*
- * False: no room. What stands in its place is the entry of a socket that is gone, and whose end no
- * program was shown: there are kernels that do not run tracing programs on top of certain tasks.
- */
+/* The entry of a socket that is gone, and whose end no program was shown. */
+static __always_inline void forget(__u64 key, const struct tcp_socket *s)
+{
+	if (s->held) /* only the end of its file was not shown */
+		__sync_fetch_and_add(&tcp_held, -1);
+	REFUSE(tcp_unseen, 0, 0, 0);
+	bpf_map_delete_elem(&tcp_sockets, &key);
+}
+
+/* False: no room. */
 static __always_inline bool remember(__u64 key, const struct tcp_socket *s)
 {
 	struct tcp_socket *stale;
@@ -56,10 +59,11 @@ static __always_inline bool remember(__u64 key, const struct tcp_socket *s)
 	if (!bpf_map_update_elem(&tcp_sockets, &key, s, BPF_NOEXIST))
 		return true;
 	stale = bpf_map_lookup_elem(&tcp_sockets, &key);
-	if (stale && stale->event.kind == TCP_EVENT_KIND_ESTABLISHED)
-		REFUSE(tcp_unseen, 0, 0, 0);
-	if (stale && !bpf_map_update_elem(&tcp_sockets, &key, s, BPF_ANY))
-		return true;
+	if (stale) {
+		forget(key, stale);
+		if (!bpf_map_update_elem(&tcp_sockets, &key, s, BPF_NOEXIST))
+			return true;
+	}
 	overflowed();
 	return false;
 }
@@ -139,6 +143,29 @@ static __always_inline void leave(__u64 key)
 		own(&s->event, TCP_EVENT_OWNER_SOURCE_CLOSE);
 }
 
+/* Told late: what established it was not shown to any program. */
+static __always_inline void establish_late(struct tcp_socket *s, const struct sock *sk,
+					   const struct tcp_sock *tp)
+{
+	s->event.kind = TCP_EVENT_KIND_ESTABLISHED;
+	s->opened = s->event.time; /* so that its duration is told as not known */
+	put_place(&s->event, sk, tp);
+	emit(&s->event);
+}
+
+static __always_inline void fail(struct tcp_socket *s, const struct sock *sk,
+				 const struct tcp_sock *tp)
+{
+	struct tcp_event *e = &s->event;
+
+	e->kind = TCP_EVENT_KIND_FAILED;
+	e->latency = e->time - s->opened;
+	e->packets_sent = tp->segs_out;
+	e->packets_received = tp->segs_in;
+	e->retransmits = tp->total_retrans;
+	put_place(e, sk, tp);
+}
+
 static __always_inline void end(const struct sock *sk, __u64 key, int before)
 {
 	struct tcp_socket *s = bpf_map_lookup_elem(&tcp_sockets, &key);
@@ -156,15 +183,12 @@ static __always_inline void end(const struct sock *sk, __u64 key, int before)
 	s->made = TCP_CLOSE;
 	e = &s->event;
 	e->time = bpf_ktime_get_ns();
+	if (!e->kind && !e->before && before != TCP_SYN_SENT && before != TCP_SYN_RECV)
+		establish_late(s, sk, tp);
 	e->reason = error_reason(err);
 	look(&p, sk, tp, before);
 	if (before == TCP_SYN_SENT) {
-		e->kind = TCP_EVENT_KIND_FAILED;
-		e->latency = e->time - s->opened;
-		e->packets_sent = tp->segs_out;
-		e->packets_received = tp->segs_in;
-		e->retransmits = tp->total_retrans;
-		put_place(e, sk, tp);
+		fail(s, sk, tp);
 		if (!err) /* nobody told the socket: the caller gave up, or nothing ever left */
 			e->reason = tp->segs_out ? TCP_EVENT_REASON_ABANDONED
 						 : TCP_EVENT_REASON_LOCAL_ERROR;
@@ -256,19 +280,46 @@ int BPF_PROG(tcp_state_again, const struct sock *sk, int before, int after)
 	return 0;
 }
 
-/* The end of a socket, for the few whose event is held. */
+/*
+ * A connection that could not be made, and whose failure no program was shown: its file is closed
+ * now. Why it failed, connect has told its caller and nobody else; when, is not known either.
+ */
+static __always_inline void fail_late(struct tcp_socket *s, const struct sock *sk,
+				      const struct tcp_sock *tp)
+{
+	s->event.time = bpf_ktime_get_ns();
+	s->event.reason = error_reason(sk->sk_err);
+	fail(s, sk, tp);
+	s->event.latency = 0;
+	emit(&s->event);
+}
+
+/*
+ * The end of a socket, for the few whose event is held. There are kernels that do not run tracing
+ * programs on top of certain tasks: a timer or a packet that came while such a one ran may have
+ * ended a connection attempt unseen. Nothing was ever acknowledged to it: only such sockets are
+ * looked up.
+ */
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(tcp_destroy, const struct sock *sk)
 {
+	const struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
 	__u64 key = (__u64)sk;
 	struct tcp_socket *s;
 
-	if (!tcp_held)
+	if (!tp || (!tcp_held && tp->bytes_acked))
 		return 0;
 	s = bpf_map_lookup_elem(&tcp_sockets, &key);
-	if (!s || !s->held)
+	if (!s)
 		return 0;
-	release(sk, s);
+	if (s->held)
+		release(sk, s);
+	else if (!s->event.kind && !tp->bytes_acked)
+		fail_late(s, sk, tp);
+	else {
+		forget(key, s);
+		return 0;
+	}
 	bpf_map_delete_elem(&tcp_sockets, &key);
 	return 0;
 }

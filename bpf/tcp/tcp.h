@@ -65,7 +65,7 @@ struct DOC(
 	family_t family DOC("of the packets: a v4-mapped IPv6 socket is 4");
 	enum_t kind DOC("what happened");
 	enum_t direction DOC("who opened it: egress connect, ingress accept");
-	enum_t reason DOC("why it failed, or ended other than by FIN");
+	enum_t reason DOC("why it failed (empty: that was not shown), or ended other than by FIN");
 	enum_t owner_source DOC("how the owner is known");
 	flag_t before DOC("the connection is older than the probe");
 	__u8 pad[6];

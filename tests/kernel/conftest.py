@@ -78,14 +78,15 @@ class Watch:
     def events(self) -> list[dict[str, Any]]:
         return to_dicts(self.records, "tcp", Clock(0, 0, 0))
 
-    def of_port(self, port: int, *kinds: str, number: int = 1) -> list[dict[str, Any]]:
-        """Events of connections to a server at ``port``, and of these ``kinds``, once there are ``number``."""
+    def of_port(self, port: int, *kinds: str, number: int = 1, seconds: float = 180.0) -> list[dict[str, Any]]:
+        """Events of connections to a server at ``port``, and of these ``kinds``, once there are ``number``, or after
+        ``seconds``."""
         end = {"egress": "remote_port", "ingress": "local_port", "unknown": "local_port"}
 
         def mine(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
             return [e for e in events if e[end[e["direction"]]] == port and (not kinds or e["event"] in kinds)]
 
-        return mine(self.until(lambda events: len(mine(events)) >= number))
+        return mine(self.until(lambda events: len(mine(events)) >= number, seconds))
 
 
 @pytest.fixture

@@ -33,10 +33,10 @@ def _exchange(
     return json.loads(done.stdout)
 
 
-def _seen(watch: Any, port: int, number: int) -> dict[tuple[str, int], list[int]]:
+def _seen(watch: Any, port: int, number: int, seconds: float = 180.0) -> dict[tuple[str, int], list[int]]:
     """(direction, the client's port) to bytes sent and received, of connections that were closed."""
     seen: dict[tuple[str, int], list[int]] = {}
-    for event in watch.of_port(port, "closed", number=number):
+    for event in watch.of_port(port, "closed", number=number, seconds=seconds):
         client = event["local_port"] if event["direction"] == "egress" else event["remote_port"]
         assert (event["direction"], client) not in seen
         seen[event["direction"], client] = [event["bytes_sent"], event["bytes_received"]]
@@ -62,10 +62,16 @@ def test_every_ending(watch: Any, ending: str, address: str) -> None:
 @pytest.mark.parametrize("chain", ["INPUT", "OUTPUT"])
 def test_retransmitted_bytes_count_once(watch: Any, netns: Callable[..., str], chain: str, ending: str) -> None:
     """Lost on the way, and dropped on the way out: what that dropped is in the kernel's bytes_sent twice, and often
-    not in its bytes_retrans."""
+    not in its bytes_retrans. What timers do is not shown where they come on top of a task that no program is run on
+    (bpf/tcp/README.md): what is seen is exact, and all is seen in one of three times."""
     place = netns(f"iptables -A {chain} -p tcp -m statistic --mode nth --every 11 --packet 4 -j DROP")
-    told = _exchange(ending, 200_000, netns=place, connections=4)
-    assert _seen(watch, told["port"], 8) == _made(told)
+    for _ in range(3):
+        told = _exchange(ending, 200_000, netns=place, connections=4)
+        made, seen = _made(told), _seen(watch, told["port"], 8, seconds=30.0)
+        assert seen == {connection: made.get(connection) for connection in seen}
+        if len(seen) == len(made):
+            break
+    assert seen == made
     if (chain, ending) == ("INPUT", "client_closes"):
         assert sum(e["retransmits"] for e in watch.of_port(told["port"], "closed")) > 0
 

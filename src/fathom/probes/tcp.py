@@ -7,6 +7,7 @@ only once its owner is known.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Self
@@ -86,6 +87,7 @@ class TcpProbe:
         self._iterator = self._stack.enter_context(self._rows_object(sized).attach("tcp_open"))
         self._iterator.read()  # listeners first: they prove which of the older connections were accepted
         self._told.tell(self.rows())
+        self._object.map("tcp_looked", word, np.dtype("<u8")).update(bytes(4), np.uint64(time.monotonic_ns()).tobytes())
 
     def _rows_object(self, sized: dict[str, int]) -> Object:
         share = {name: self._object.map_fd(name) for name in _SHARED}
@@ -196,9 +198,9 @@ class TcpProbe:
     def losses(self) -> dict[str, LossCount]:
         """Events that never arrived, with the bytes that their connections carried and that nobody was told of.
 
-        ``ring_full``: no room in the ring. ``map_full``: of connections too many to track. ``unseen``: ends that the
-        kernel ran no program for; what those connections carried is not known. What a close that was not drained yet
-        carried may be taken off until it is: bytes may fall, and rise again. Raises KernelError.
+        ``ring_full``: no room in the ring. ``map_full``: of connections too many to track. ``unseen``: of connections
+        whose beginning or end the kernel ran no program for; what those carried is not known. What a close that was
+        not drained yet carried may be taken off until it is: bytes may fall, and rise again. Raises KernelError.
         """
         full = self._loss("ring_full") - self._told_of_lost  # the kernel's count holds also what was told before
         if full.count and len(self._told):
