@@ -137,7 +137,7 @@ def generate(
     subjects = Subjects(inventory.index)
     history = read_history(flows, found, subjects, chosen.limits)
     asked = _asked(chosen.only, inventory, subjects)
-    maker = _Maker(flows, found, subjects, chosen, span)
+    maker = _Maker(flows, found, subjects, chosen, span, _pods(inventory, found, subjects, span))
     documents, evidence = [], []
     for number, grants in maker.policies(history, asked):
         document, behind = maker.policy(number, grants, history, (asked or {}).get(number))
@@ -152,6 +152,27 @@ def _seen(flows: Flows) -> Window:
     """The window of which nothing is said: from the first to the last time that a flow has."""
     timed = flows.rows[flows.rows["last"] > 0]
     return Window(int(timed["first"].min()), int(timed["last"].max())) if len(timed) else Window()
+
+
+def _pods(inventory: Inventory, resolved: Resolved, subjects: Subjects, window: Window) -> NDArray[np.int64]:
+    """How many pods of each subject were seen at an end of a flow, and how many lived in the window: shape
+    (subjects, 2)."""
+    always = not window.until
+    living = np.array(
+        [
+            not pod.virtual and (always or (pod.since < window.until and pod.until > window.since))
+            for pod in inventory.records.pods
+        ],
+        bool,
+    )
+    living &= subjects.of_pod[: len(living)] >= 0
+    seen = np.zeros(len(living), bool)
+    for end in ("src_pod", "dst_pod"):
+        seen[resolved.rows[end][resolved.rows[end] >= 0]] = True
+    found = np.zeros((len(subjects.all), 2), np.int64)
+    np.add.at(found[:, 0], subjects.of_pod[: len(living)][living & seen], 1)
+    np.add.at(found[:, 1], subjects.of_pod[: len(living)][living], 1)
+    return found
 
 
 def _asked(only: Iterable[str], inventory: Inventory, subjects: Subjects) -> dict[int, set[int]] | None:
@@ -175,9 +196,17 @@ def _asked(only: Iterable[str], inventory: Inventory, subjects: Subjects) -> dic
 class _Maker:
     """Documents and evidence of one run."""
 
-    def __init__(self, flows: Flows, resolved: Resolved, subjects: Subjects, choices: Choices, window: Window) -> None:
+    def __init__(
+        self,
+        flows: Flows,
+        resolved: Resolved,
+        subjects: Subjects,
+        choices: Choices,
+        window: Window,
+        pods: NDArray[np.int64],
+    ) -> None:
         self.flows, self.resolved, self.subjects = flows, resolved, subjects
-        self.choices, self.window = choices, window
+        self.choices, self.window, self.pods = choices, window, pods
         self._taking_part: dict[tuple[Direction, tuple[int, ...]], NDArray[np.bool_]] = {}
         shape = Shape(choices.form, choices.spread, choices.merge_ports, choices.widen)
         written = cilium_documents if choices.form == "cilium" else networkpolicy_documents
@@ -240,7 +269,9 @@ class _Maker:
                 else:
                     evidence.append(self._evidence(about, grant, seen, behind))
         document = self.writer.write(subject, grants, {})
-        document["metadata"]["annotations"] = self._annotations(subject, document["spec"], evidence)
+        document["metadata"]["annotations"] = self._annotations(
+            subject, document["spec"], evidence, None if records else self._share(number)
+        )
         return document, evidence
 
     def _evidence(self, about: _About, grant: Grant, seen: Observations, behind: list[int]) -> Evidence:
@@ -296,7 +327,14 @@ class _Maker:
         words = {"server": "kube-apiserver", "nodes": "nodes"}.get(peer.kind, "")
         return " ".join(filter(None, (words, *peer.blocks)))
 
-    def _annotations(self, subject: Subject, spec: dict[str, Any], evidence: list[Evidence]) -> dict[str, str]:
+    def _share(self, number: int) -> tuple[int, int] | None:
+        """Pods of a subject that were seen, and all; None where flows name the workload alone."""
+        seen, living = self.pods[number].tolist()
+        return (seen, living) if seen else None
+
+    def _annotations(
+        self, subject: Subject, spec: dict[str, Any], evidence: list[Evidence], pods: tuple[int, int] | None
+    ) -> dict[str, str]:
         window = self.window
         unwatched = window.coverage is None
         covered = "unknown" if unwatched else f"{window.coverage:.4f}"
@@ -312,17 +350,17 @@ class _Maker:
         }
         if self.choices.only:
             found["only"] = " ".join(sorted(self.choices.only))
-        if thin := too_little(self._seen(evidence), Need()):
+        if thin := too_little(self._seen(evidence, pods), Need()):
             found["thin-data"] = "; ".join(thin)
         return {PREFIX + key: found[key] for key in sorted(found)}
 
-    def _seen(self, evidence: list[Evidence]) -> Seen:
+    def _seen(self, evidence: list[Evidence], pods: tuple[int, int] | None) -> Seen:
         """The history behind one policy: each flow once, whatever it is evidence of."""
         behind = {number for item in evidence for number in item.flows}
         rows = self.flows.rows[np.fromiter(behind, np.int64, len(behind))]
         timed = rows[rows["last"] > 0]
         first, last = (int(timed["first"].min()), int(timed["last"].max())) if len(timed) else (0, 0)
-        return Seen(total(rows["count"]), first, last, self.window.coverage)
+        return Seen(total(rows["count"]), first, last, self.window.coverage, pods)
 
 
 def port_text(span: Span) -> str:

@@ -74,6 +74,27 @@ def test_the_share_of_time_that_was_observed_counts_for_both() -> None:
 
 
 @pytest.mark.parametrize(
+    ("only", "told"),
+    [((), "1 of 3 pods were seen"), (("a/Deployment/web",), "1 of 3 pods were seen"), (("a/web-0",), "")],
+    ids=["every workload", "the workload", "one pod"],
+)
+def test_the_share_of_pods_that_were_seen_counts(only: tuple[str, ...], told: str) -> None:
+    """But for the policy of one pod, of which it is not asked how the others behave."""
+    records = Records(namespaces=[Namespace("a", {})])
+    for number in range(4):  # the last one lived later
+        since = START + 30 * DAY * (number == 3)
+        address = f"10.0.0.{number + 1}"
+        records.pods.append(
+            Pod("a", f"web-{number}", {"app": "web"}, addresses=(address,), workload=("Deployment", "web"), since=since)
+        )
+    flows = from_dicts([{**flow("web", "8.8.8.8", 50, 0, 7 * DAY), "src": "a/web-0"}])
+    made = generate(flows, Inventory(records), Choices(only=only), Window(START, START + 7 * DAY))
+    assert [item["metadata"]["annotations"].get(PREFIX + "thin-data", "") for item in made.documents] == [told]
+    (one,) = coverage(Material(Inventory(records), flows, window=(START, START + 7 * DAY))).workloads
+    assert one.thin == ("1 of 3 pods were seen",)
+
+
+@pytest.mark.parametrize(
     ("seen", "told"),
     [
         (Seen(10, 0, DAY), ()),
