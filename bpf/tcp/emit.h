@@ -127,16 +127,25 @@ struct {
 	__type(value, ns_t);
 } tcp_looked SEC(".maps");
 
-/* Longer than connections go on that the iterator cannot see: closed by their owner, or waiting in
- * an accept queue. */
-#define HIDDEN_NS 120000000000ULL
+/* Longer than most go on that were there before and that the iterator could not see: closed by
+ * their owner, or waiting in an accept queue. */
+#define HIDDEN_NS 300000000000ULL
 
-static __always_inline bool hidden(void)
+/* Accepted here, and not older than the probe. Nothing proves it of one that was not accepted: the
+ * kernel's own connections are in no file, and go on for days. */
+static __always_inline bool began_unseen(const struct sock *sk, const struct tcp_sock *tp,
+					 int before)
 {
 	__u32 zero = 0;
 	ns_t *looked = bpf_map_lookup_elem(&tcp_looked, &zero);
+	struct tcp_place place = {
+	    .netns = sk->__sk_common.skc_net.net->ns.inum,
+	    .port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport),
+	};
 
-	return !looked || !*looked || bpf_ktime_get_ns() < *looked + HIDDEN_NS;
+	return before != TCP_SYN_SENT && looked && *looked &&
+	       bpf_ktime_get_ns() > *looked + HIDDEN_NS &&
+	       bpf_map_lookup_elem(&tcp_listeners, &place);
 }
 
 /*
@@ -153,7 +162,7 @@ static __always_inline void untracked(const struct sock *sk, const struct tcp_so
 	if (before == TCP_SYN_RECV)
 		return;
 	if (!has_overflowed()) {
-		if (!hidden())
+		if (began_unseen(sk, tp, before))
 			REFUSE(tcp_unseen, 0, 0, 0);
 		return;
 	}

@@ -42,13 +42,12 @@ static __always_inline void release(const struct sock *sk, struct tcp_socket *s)
 	__sync_fetch_and_add(&tcp_held, -1);
 }
 
-/* The entry of a socket that is gone, and whose end no program was shown. */
-static __always_inline void forget(__u64 key, const struct tcp_socket *s)
+/* Counts the entry of a socket that is gone, and whose end no program was shown. */
+static __always_inline void give_up(const struct tcp_socket *s)
 {
 	if (s->held) /* only the end of its file was not shown */
 		__sync_fetch_and_add(&tcp_held, -1);
 	REFUSE(tcp_unseen, 0, 0, 0);
-	bpf_map_delete_elem(&tcp_sockets, &key);
 }
 
 /* False: no room. */
@@ -60,26 +59,35 @@ static __always_inline bool remember(__u64 key, const struct tcp_socket *s)
 		return true;
 	stale = bpf_map_lookup_elem(&tcp_sockets, &key);
 	if (stale) {
-		forget(key, stale);
-		if (!bpf_map_update_elem(&tcp_sockets, &key, s, BPF_NOEXIST))
+		give_up(stale);
+		if (!bpf_map_update_elem(&tcp_sockets, &key, s, BPF_ANY))
 			return true;
 	}
 	overflowed();
 	return false;
 }
 
-/* connect was called: process context, and the start of the handshake's latency. */
+/*
+ * connect was called: process context, and the start of the handshake's latency. The place is put
+ * in now, but for the port of this end: a blocking connect that fails takes it out of the socket.
+ */
 static __always_inline void begin(const struct sock *sk, __u64 key)
 {
 	struct tcp_socket s = {.opened = bpf_ktime_get_ns(), .made = TCP_SYN_SENT}, *old;
+	const struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
 
+	if (!tp)
+		return;
 	if (tcp_held) { /* the same socket again, whose last connection is over */
 		old = bpf_map_lookup_elem(&tcp_sockets, &key);
-		if (old && old->held)
+		if (old && old->held) {
 			release(sk, old);
+			bpf_map_delete_elem(&tcp_sockets, &key);
+		}
 	}
 	s.event.socket = name(s.opened);
 	s.event.direction = TCP_EVENT_DIRECTION_EGRESS;
+	put_place(&s.event, sk, tp);
 	if (!own(&s.event, TCP_EVENT_OWNER_SOURCE_CONNECT)) {
 		s.event.cgroup = socket_cgroup(sk);
 		s.event.owner_source = TCP_EVENT_OWNER_SOURCE_SOCKET;
@@ -101,7 +109,8 @@ static __always_inline void establish(const struct sock *sk, __u64 key, int befo
 
 	if (!tp)
 		return;
-	if (s && !s->event.kind) { /* connect was called, and nothing came of it yet */
+	/* connect was called, and nothing came of it yet */
+	if (s && !s->event.kind && !s->event.before) {
 		e = &s->event;
 		e->time = now;
 		e->latency = now - s->opened;
@@ -134,6 +143,12 @@ static __always_inline void establish(const struct sock *sk, __u64 key, int befo
 		REFUSE(tcp_sockets, 0, 0, 0);
 }
 
+static __always_inline void establish_fast(const struct sock *sk, __u64 key)
+{
+	if (!bpf_map_lookup_elem(&tcp_sockets, &key))
+		establish(sk, key, TCP_SYN_RECV);
+}
+
 /* close or shutdown was called: process context, the owner's. */
 static __always_inline void leave(__u64 key)
 {
@@ -163,7 +178,10 @@ static __always_inline void fail(struct tcp_socket *s, const struct sock *sk,
 	e->packets_sent = tp->segs_out;
 	e->packets_received = tp->segs_in;
 	e->retransmits = tp->total_retrans;
-	put_place(e, sk, tp);
+	if (sk->__sk_common.skc_dport)
+		put_place(e, sk, tp);
+	else /* after a blocking connect: only this is left */
+		e->local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
 }
 
 static __always_inline void end(const struct sock *sk, __u64 key, int before)
@@ -173,6 +191,7 @@ static __always_inline void end(const struct sock *sk, __u64 key, int before)
 	int err = sk->sk_err;
 	struct positions p;
 	struct tcp_event *e;
+	bool attempt;
 
 	if (!tp)
 		return;
@@ -183,11 +202,12 @@ static __always_inline void end(const struct sock *sk, __u64 key, int before)
 	s->made = TCP_CLOSE;
 	e = &s->event;
 	e->time = bpf_ktime_get_ns();
-	if (!e->kind && !e->before && before != TCP_SYN_SENT && before != TCP_SYN_RECV)
+	attempt = before == TCP_SYN_SENT || (!e->kind && !e->before && !tp->bytes_acked);
+	if (!attempt && !e->kind && !e->before)
 		establish_late(s, sk, tp);
 	e->reason = error_reason(err);
 	look(&p, sk, tp, before);
-	if (before == TCP_SYN_SENT) {
+	if (attempt) {
 		fail(s, sk, tp);
 		if (!err) /* nobody told the socket: the caller gave up, or nothing ever left */
 			e->reason = tp->segs_out ? TCP_EVENT_REASON_ABANDONED
@@ -232,6 +252,10 @@ static __always_inline void change(const struct sock *sk, __u64 key, int before,
 		establish(sk, key, before);
 		break;
 	case TCP_FIN_WAIT1:
+		if (before == TCP_SYN_RECV) /* Fast Open: answered and closed before the last ACK */
+			establish_fast(sk, key);
+		leave(key);
+		break;
 	case TCP_LAST_ACK:
 		leave(key);
 		break;
@@ -282,7 +306,7 @@ int BPF_PROG(tcp_state_again, const struct sock *sk, int before, int after)
 
 /*
  * A connection that could not be made, and whose failure no program was shown: its file is closed
- * now. Why it failed, connect has told its caller and nobody else; when, is not known either.
+ * now. Why it failed, the socket has told its caller, who took that away; when, is not known.
  */
 static __always_inline void fail_late(struct tcp_socket *s, const struct sock *sk,
 				      const struct tcp_sock *tp)
@@ -295,10 +319,10 @@ static __always_inline void fail_late(struct tcp_socket *s, const struct sock *s
 }
 
 /*
- * The end of a socket, for the few whose event is held. There are kernels that do not run tracing
- * programs on top of certain tasks: a timer or a packet that came while such a one ran may have
- * ended a connection attempt unseen. Nothing was ever acknowledged to it: only such sockets are
- * looked up.
+ * The end of a socket. Looked up are only some: while the event of any is held for this; and those
+ * that nothing was ever acknowledged to. There are kernels that do not run tracing programs on top
+ * of certain tasks: a timer or a packet that came while such a one ran may have ended a connection
+ * attempt, or a connection, unseen.
  */
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(tcp_destroy, const struct sock *sk)
@@ -314,12 +338,10 @@ int BPF_PROG(tcp_destroy, const struct sock *sk)
 		return 0;
 	if (s->held)
 		release(sk, s);
-	else if (!s->event.kind && !tp->bytes_acked)
+	else if (!s->event.kind && !s->event.before && !tp->bytes_acked)
 		fail_late(s, sk, tp);
-	else {
-		forget(key, s);
-		return 0;
-	}
+	else
+		give_up(s);
 	bpf_map_delete_elem(&tcp_sockets, &key);
 	return 0;
 }

@@ -17,6 +17,8 @@ import pytest
 from fathom.events.batches import Clock
 from fathom.events.render import to_dicts
 from fathom.kernel.cgroups import cgroup2_mount
+from fathom.kernel.maps import Map
+from fathom.kernel.objects import Object
 from fathom.probes.settings import ProbeSettings
 from fathom.probes.tcp import TcpProbe
 
@@ -74,6 +76,24 @@ class Watch:
             if wanted(events) or time.monotonic() > end:
                 return events
             time.sleep(0.01)
+
+    @property
+    def object(self) -> Object:
+        return self.probe._object
+
+    def entries(self) -> tuple[Map, Any, Any]:
+        """The table of connections: itself, keys, values."""
+        table = self.object.map("tcp_sockets", np.dtype("<u8"), self.object.btf.struct("tcp_socket").dtype)
+        return (table, *table.read())
+
+    def unseen(self) -> int:
+        """How many connections were counted whose beginning or end was not shown."""
+        return self.probe.losses()["unseen"].count
+
+    def looked(self, time_ns: int) -> None:
+        """As if the probe had been there since ``time_ns``: nothing that is accepted is older than that."""
+        word = np.dtype("<u4")
+        self.object.map("tcp_looked", word, np.dtype("<u8")).update(bytes(4), np.uint64(time_ns).tobytes())
 
     def events(self) -> list[dict[str, Any]]:
         return to_dicts(self.records, "tcp", Clock(0, 0, 0))
