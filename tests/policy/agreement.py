@@ -78,7 +78,6 @@ def agree(case: Case, tally: Tally) -> None:
     assert refused == {n for n, doc in enumerate(case.policies) if malformed(doc)}, case.policies
     verdicts, compiled, resolved = engine.run(case.policies, case.cluster, case.flows, case.settings)
     reference = Reference(case.policies, case.cluster, case.settings)
-    reference.any_name = any(flow.get("name") for flow in case.flows)
     matched = matched_rules(compiled, resolved)
     wanted: list[str] = []
     for number, flow in enumerate(case.flows):
@@ -155,7 +154,6 @@ def compared(case: Case, wanted: list[str], verdicts: Verdicts, tally: Tally) ->
     other = evaluate(compiled, again)
     kinds = changes(verdicts, other)
     reference = Reference(case.other, case.cluster, case.settings)
-    reference.any_name = any(flow.get("name") for flow in case.flows)
     for number in range(0, len(case.flows), 7):
         now = reference.verdict(case.flows[number])[0]
         assert now == VERDICTS[int(other.verdict[number])], case.flows[number]

@@ -141,11 +141,6 @@ class Reference(Rules):
             self.met(5)
         if word not in TRANSPORTS:
             self.met(17, "ICMP")
-            if any(doc["kind"] == "NetworkPolicy" for doc, _, _ in chosen):
-                if self.settings.icmp == "allowed":
-                    return {ALLOW}
-                if self.settings.icmp == "unknown":
-                    return {ALLOW, DENY}
         if word == "SCTP":
             self.met(17, "SCTP")
         own: bool | None = False
@@ -250,6 +245,8 @@ class Reference(Rules):
                     deny = either(deny, match)
                 else:
                     allow = either(allow, match)
+        if doc["kind"] == "NetworkPolicy" and context.word not in TRANSPORTS:
+            allow = {"allowed": True, "unknown": None}.get(self.settings.icmp, allow)  # outside its API
         worlds = itertools.product(
             [allow] if allow is not None else [True, False], [deny] if deny is not None else [True, False]
         )

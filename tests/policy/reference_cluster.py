@@ -124,13 +124,17 @@ def finished(status: Doc) -> int:
     )
 
 
+def headless(doc: Doc) -> bool:
+    """ServicePort: "targetPort ... is ignored for services with clusterIP=None"."""
+    return bool((doc.get("spec") or {}).get("clusterIP") == "None")
+
+
 class Cluster:
     """Things by name and by address at a time."""
 
     of_kind: dict[str, list[Timed]]
     settings: Settings
     touched: set[str]
-    any_name = False
     _pods: list[Thing] | None = None
     _memory: dict[Any, tuple[list[Thing], frozenset[str]]]
 
@@ -258,6 +262,8 @@ class Cluster:
             return [Thing("node", node, ips=self.node_ips(node), node=node)]
         if "/" in text:
             namespace, _, pod_name = text.partition("/")
+            if pod_name.startswith("Service/"):
+                return [Thing("nobody", names=None, ports=None)]  # none that is known: it may lead anywhere
             if "/" in pod_name:
                 return self.workload(text, window)
             mine = [self.as_seen(p) for p in self.pods() if (p.namespace, p.name) == (namespace, pod_name)]
@@ -343,7 +349,7 @@ class Cluster:
         }
         if name:
             known.add(name.lower().rstrip("."))
-        if known or self.answers() or self.any_name:
+        if known or self.answers():
             return frozenset(known)
         return None
 
@@ -371,12 +377,10 @@ class Cluster:
 
     def _targets(self, text: str, word: str, port: int, name: str | None, window: tuple[int, int]) -> list[Thing]:
         found: list[Thing] = []
-        known = False
         for service in self.of_kind.get("Service", []):
             way = self.way(service.doc, text)
             if way is None:
                 continue
-            known = True
             for entry in (service.doc.get("spec") or {}).get("ports") or []:
                 ours = entry.get("nodePort") if way == "node" else entry["port"]
                 if entry.get("protocol", "TCP") == word and ours == port:
@@ -384,8 +388,6 @@ class Cluster:
                     found += self.through(service, entry, way, text, (window, name))
         if found:
             return self.fitting_sides(found, window)
-        if known and "/" in text:
-            return [Thing("nobody", names=None, ports=None)]
         return self.at(text, window, name)
 
     def fitting_sides(self, things: list[Thing], window: tuple[int, int]) -> list[Thing]:
@@ -421,9 +423,19 @@ class Cluster:
         self, service: Timed, entry: Doc, way: str, text: str, asked: tuple[tuple[int, int], str | None]
     ) -> list[Thing]:
         """The backends; beside them what egress saw: the outer address, with the name that was asked for."""
-        backends = self.backends(service.doc, entry)
+        backends = []
+        for thing in self.backends(service.doc, entry):
+            since, until = max(thing.since, service.since), min(thing.until, service.until)
+            if since < until:
+                backends.append(Thing(**{**thing.__dict__, "since": since, "until": until}))
         if not backends:
-            backends = [Thing("nobody", names=None, ports=None)]
+            nobody = Thing("nobody", names=None, ports=None)
+            backends = [Thing(**{**nobody.__dict__, "since": service.since, "until": service.until})]
+        if way != "name":  # a translation does not change the family
+            version = plain_ip(text).version
+            for number, thing in enumerate(backends):
+                same = tuple(ip for ip in thing.ips if plain_ip(ip).version == version)
+                backends[number] = Thing(**{**thing.__dict__, "ips": same or thing.ips})
         spec = service.doc.get("spec") or {}
         outer = way in ("outer", "node")
         hides = outer and spec.get("externalTrafficPolicy") != "Local"
@@ -443,7 +455,7 @@ class Cluster:
         return found
 
     def vip_names(self) -> frozenset[str] | None:
-        return frozenset() if self.answers() or self.any_name else None
+        return frozenset() if self.answers() else None
 
     def backends(self, doc: Doc, entry: Doc) -> list[Thing]:
         """Endpoints of the slices; where there is none, the pods that the selector finds now."""
@@ -462,13 +474,14 @@ class Cluster:
                 ):
                     continue
                 for endpoint in item.doc.get("endpoints") or []:
-                    found += self.endpoint(item, endpoint, port["port"], namespace)
+                    number = entry["port"] if headless(doc) else port["port"]
+                    found += self.endpoint(item, endpoint, number, namespace)
         if slices:
             return found
         selector = (doc.get("spec") or {}).get("selector")
         for pod in self.pods() if selector else []:
             if pod.namespace == namespace and selector.items() <= (pod.labels or {}).items():
-                target = entry.get("targetPort") or entry["port"]
+                target = entry["port"] if headless(doc) else entry.get("targetPort") or entry["port"]
                 if isinstance(target, str):
                     numbers = [
                         n for w, proto, n in pod.ports or [] if (w, proto) == (target, entry.get("protocol", "TCP"))

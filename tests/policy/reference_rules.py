@@ -447,7 +447,7 @@ class Rules(Cluster):
             return self.fqdn(item, context)
         if kind == "Nodes":
             return self.node_peer(item, who)
-        return self.behind(item, doc, who)
+        return self.behind(item, who)
 
     def entity(self, name: str, context: Context) -> bool | None:
         who, me = context.peer, context.me
@@ -526,10 +526,10 @@ class Rules(Cluster):
                     sure += patterns if selected else []
         return sure, possible
 
-    def behind(self, item: Doc, doc: Doc, who: Thing) -> bool | None:
+    def behind(self, item: Doc, who: Thing) -> bool | None:
         """toServices: endpoints made by hand; pods behind a selector differ between versions."""
         wanted = item.get("k8sService") or {}
-        space = wanted.get("namespace") or doc["metadata"].get("namespace") or ""
+        space = wanted.get("namespace") or ""  # none: the services of all namespaces
         services = [
             i.doc
             for i in self.of_kind.get("Service", [])

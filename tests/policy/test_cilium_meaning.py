@@ -194,6 +194,58 @@ def test_the_api_server_is_an_entity_by_the_addresses_of_its_endpoints() -> None
     assert known.see(rules, "a/web > 192.168.0.1 TCP/6443") == "denied-egress"
 
 
+@pytest.mark.parametrize("entity", ["ingress", "health", "init", "unmanaged"])
+def test_an_address_that_is_no_known_pods_may_be_one_of_ciliums_own(entity: str) -> None:
+    known = World(node("n1", "192.168.0.1", blocks=["10.0.0.0/24"]), namespace("a"), pod("a/web", "10.0.0.1"))
+    assert known.see(ingress(f"[{{fromEntities: [{entity}]}}]"), "10.0.0.99 > a/web TCP/80") == "unknown"
+    deny = (
+        f"{{endpointSelector: {{}}, ingressDeny: [{{fromEntities: [{entity}]}}], ingress: [{{fromEntities: [all]}}]}}"
+    )
+    assert known.see([policy("a/c", deny, CNP)], "10.0.0.99 > a/web TCP/80") == "unknown"
+    assert known.see(ingress("[{fromEntities: [none]}]"), "10.0.0.99 > a/web TCP/80") == "denied-ingress"
+
+
+def test_a_service_without_a_namespace_is_that_of_any() -> None:
+    known = World(
+        namespace("a"),
+        namespace("b"),
+        pod("a/web", "10.0.0.1"),
+        *(service(f"{space}/ext", "", [{"port": 443}]) for space in ("a", "b")),
+        slice_of("a/ext", ["203.0.113.5"], [("", 443)]),
+        slice_of("b/ext", ["203.0.113.66"], [("", 443)]),
+    )
+    for which in ("k8sService: {serviceName: ext}", "k8sServiceSelector: {selector: {}}"):
+        rules = egress(f"{{toServices: [{{{which}}}]}}")
+        assert known.see(rules, "a/web > 203.0.113.66 TCP/443") == "allowed"
+    own = egress("{toServices: [{k8sService: {serviceName: ext, namespace: a}}]}")
+    assert known.see(own, "a/web > 203.0.113.66 TCP/443") == "denied-egress"
+
+
+def test_an_icmp_type_among_the_ports_is_not_a_port() -> None:
+    rules = ingress("[{toPorts: [{ports: [{port: '8', protocol: ICMP}]}]}]")
+    assert world().see(rules, "a/db > a/web ICMP/0") == "unknown"
+    assert world().see(rules, "a/db > a/web TCP/8") == "denied-ingress"
+
+
+def test_deny_rules_know_no_names() -> None:
+    body = "egressDeny: [{toFQDNs: [{matchName: bad.example.com}]}], egress: [{toEntities: [world]}]"
+    rules = [policy("a/c", f"{{endpointSelector: {{}}, {body}}}", CNP)]
+    assert world().see(rules, "a/web > 8.8.8.8 TCP/80") == "unknown"
+    assert ("spec.egressDeny[0].toFQDNs", "not-understood") in problems(rules[0])
+
+
+def test_what_others_were_known_by_says_nothing_of_an_address_without_a_name() -> None:
+    rules = egress("{toFQDNs: [{matchName: api.example.com}]}", DNS)
+    without = World(namespace("a"), pod("a/web", "10.0.0.1"), pod("a/db", "10.0.0.2"))
+    assert without.see(rules, "a/web > 8.8.8.8 TCP/443") == "unknown"
+    assert without.see(rules, "a/web > 8.8.8.8 TCP/443", name="other.example.com") == "denied-egress"
+    flows = [
+        {"src": "a/web", "dst": "8.8.8.8", "protocol": "TCP", "port": 443},
+        {"src": "a/db", "dst": "8.8.4.4", "protocol": "TCP", "port": 443, "name": "other.example.com"},
+    ]
+    assert without.verdicts(rules, flows) == ["unknown", "allowed"]
+
+
 def test_deny_rules_win_over_allow_rules_of_any_policy() -> None:
     deny = policy("a/d", "{endpointSelector: {}, ingressDeny: [{fromEndpoints: [{matchLabels: {app: db}}]}]}", CNP)
     allow = policy("a/n", "{podSelector: {}, ingress: [{}]}")
@@ -279,6 +331,15 @@ def test_services_made_by_hand_are_their_endpoints() -> None:
             "{endpointSelector: {}, ingress: "
             "[{toPorts: [{ports: [{port: '53'}], rules: {dns: [{matchPattern: '*'}]}}]}]}",
             "spec.ingress[0].toPorts[0].rules.dns",
+        ),
+        (
+            "{endpointSelector: {}, egress: "
+            "[{toPorts: [{ports: [{port: '1', endPort: 100}], rules: {dns: [{matchPattern: '*'}]}}]}]}",
+            "spec.egress[0].toPorts[0].rules",
+        ),
+        (
+            "{endpointSelector: {}, ingress: [{toPorts: [{ports: [{port: 80/tcp}]}]}]}",
+            "spec.ingress[0].toPorts[0].ports[0].port",
         ),
     ],
 )

@@ -227,6 +227,20 @@ def test_case_17_sctp_is_a_protocol_and_icmp_is_outside_of_ports() -> None:
     assert pair().assumptions(without, "a/db > a/web ICMP/0") == ["ICMP is outside the API (option icmp)"]
 
 
+def test_case_17_what_icmp_may_do_by_choice_gives_way_to_a_rule_that_denies_all_protocols() -> None:
+    """The option is about what NetworkPolicy leaves open; other kinds' rules without ports are about ICMP too."""
+    cnp = policy("a/c", "{endpointSelector: {}, ingressDeny: [{fromEntities: [all]}]}", "CiliumNetworkPolicy")
+    rule = "{name: x, action: Deny, from: [{namespaces: {}}]}"
+    admin = policy("c", f"{{priority: 1, subject: {{namespaces: {{}}}}, ingress: [{rule}]}}", "AdminNetworkPolicy")
+    passing = ingress("[{ports: [{port: 80}]}]")
+    for option in ("allowed", "unknown", "rules"):
+        for deny in (cnp, admin):
+            assert pair(icmp=option).see([*passing, deny], "a/db > a/web ICMP/0") == "denied-ingress"
+    assert pair(icmp="allowed").see(passing, "a/db > a/web ICMP/0") == "allowed"
+    assert pair(icmp="unknown").see(passing, "a/db > a/web ICMP/0") == "unknown"
+    assert pair(icmp="unknown").reasons(passing, "a/db > a/web ICMP/0") == ["ICMP: the network plugin decides"]
+
+
 def test_case_18_one_port_number_on_tcp_and_udp_are_two_ports() -> None:
     rules = ingress("[{from: [{podSelector: {}}], ports: [{port: 53, protocol: UDP}]}, {ports: [{port: 53}]}]")
     assert pair().see(rules, "b/web > a/web TCP/53") == "allowed"
@@ -309,6 +323,59 @@ def test_case_22_a_service_without_known_backends_is_unknown() -> None:
     some = egress("{to: [{podSelector: {}}]}")
     assert world.see(some, "a/db > 10.96.0.1 TCP/80") == "unknown"
     assert world.reasons(some, "a/db > 10.96.0.1 TCP/80") == ["the service has no known endpoints"]
+
+
+def test_case_22_a_service_that_is_not_known_is_not_a_pod() -> None:
+    """Nor is one that leads outside (ExternalName), of which no endpoints are known."""
+    outside = service("a/out", "", [], type="ExternalName", externalName="api.example.com")
+    world = World(namespace("a"), pod("a/db", "10.0.0.2"), outside)
+    for name in ("gone", "out"):
+        assert world.see(egress("{to: [{podSelector: {}}]}"), f"a/db > a/Service/{name} TCP/80") == "unknown"
+
+
+def test_case_22_nothing_is_translated_for_a_headless_service() -> None:
+    front = service("a/s", "None", [{"port": 80, "targetPort": 8080, "name": "p"}], selector={"app": "web"})
+    ends = namespace("a"), pod("a/web", "10.0.0.1"), pod("a/db", "10.0.0.2")
+    for world in (World(*ends, front), World(*ends, front, slice_of("a/s", ["10.0.0.1"], [("p", 8080)]))):
+        assert world.see(ingress("[{ports: [{port: 8080}]}]"), "a/db > a/Service/s TCP/80") == "denied-ingress"
+        assert world.see(ingress("[{ports: [{port: 80}]}]"), "a/db > a/Service/s TCP/80") == "allowed"
+
+
+def test_case_22_a_translation_stays_in_its_family() -> None:
+    front = service("a/s", "", [{"port": 80}], selector={"app": "web"}, clusterIPs=["10.96.0.1", "fd00:96::1"])
+    both = World(namespace("a"), pod("a/web", ["10.0.0.1", "fd00::1"]), pod("a/db", ["10.0.0.2", "fd00::2"]), front)
+    rules = ingress("[{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}]")
+    assert both.see(rules, "a/db > 10.96.0.1 TCP/80") == "allowed"
+    assert both.see(rules, "a/db > fd00:96::1 TCP/80") == "denied-ingress"
+
+
+def test_case_22_only_what_varies_is_a_reason() -> None:
+    front = service("a/s", "10.96.0.1", [{"port": 80}], selector={"tier": "front"})
+    webs = [pod(f"a/{n}", f"10.0.0.{n[-1]}", labels={"app": n, "tier": "front"}) for n in ("w1", "w2")]
+    world = World(namespace("a"), pod("a/db", "10.0.0.9"), *webs, front)
+    rules = [policy("a/p", "{podSelector: {matchLabels: {app: w1}}}")]
+    assert world.see(rules, "a/db > 10.96.0.1 TCP/80") == "unknown"
+    assert world.reasons(rules, "a/db > 10.96.0.1 TCP/80") == ["the backends of the service differ"]
+
+
+@pytest.mark.parametrize("replicas", [2, 8, 9, 40])
+def test_case_20_a_pod_may_reach_itself_through_its_service_however_many_are_behind_it(replicas: int) -> None:
+    front = service("a/s", "10.96.0.1", [{"port": 80}], selector={"app": "web"})
+    webs = [pod(f"a/w{n}", f"10.0.0.{n + 1}", labels={"app": "web"}) for n in range(replicas)]
+    world = World(namespace("a"), *webs, pod("a/db", "10.0.1.1"), front)
+    assert world.see([DENY], "a/w1 > 10.96.0.1 TCP/80") == "unknown"
+    assert world.see([policy("a/p", "{podSelector: {}}")], "a/db > 10.96.0.1 TCP/80") == "denied-ingress"
+
+
+def test_case_25_a_service_leads_to_its_backends_while_it_is_there() -> None:
+    def front(name: str, app: str, *times: int) -> Timed:
+        return Timed(service(f"a/{name}", "10.96.0.9", [{"port": 80}], selector={"app": app}), *times)
+
+    ends = namespace("a"), pod("a/one", "10.0.0.1"), pod("a/two", "10.0.0.2"), pod("a/db", "10.0.0.3")
+    world = World(*ends, front("old", "one", 0, 1_000), front("new", "two", 1_000))
+    rules = [policy("a/p", "{podSelector: {matchLabels: {app: two}}}")]
+    assert world.see(rules, "a/db > 10.96.0.9 TCP/80", first_seen=1_100, last_seen=1_200) == "denied-ingress"
+    assert world.see(rules, "a/db > 10.96.0.9 TCP/80", first_seen=100, last_seen=200) == "allowed"
 
 
 def test_case_23_behind_a_node_port_the_source_is_hidden() -> None:

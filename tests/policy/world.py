@@ -93,6 +93,13 @@ class World:
     def evaluate(self, policies: list[Doc], flow: str, **more: Any) -> Verdicts:
         return self._run(policies, flow, more)[0]
 
+    def verdicts(self, policies: list[Doc], flows: list[Doc]) -> list[str]:
+        """The verdicts of flows that are evaluated together, as words."""
+        who, chosen = engine.inventory(self.cluster), engine.options(self.settings)
+        compiled = engine.compile_policies(engine.policy_set(policies), who, chosen)
+        found = evaluate(compiled, engine.resolve(engine.flows(flows), who, chosen))
+        return [VERDICTS[number] for number in found.verdict.tolist()]
+
     def see(self, policies: list[Doc], flow: str, **more: Any) -> str:
         """The verdict's word."""
         return VERDICTS[int(self.evaluate(policies, flow, **more).verdict[0])]

@@ -7,6 +7,8 @@ DNS rule. L7 rules are not read: what only they could decide is unknown.
 
 from __future__ import annotations
 
+import re
+
 from fathom.policy import cilium_peers, names
 from fathom.policy.fields import Field
 from fathom.policy.metadata import name_of, namespace_of
@@ -50,6 +52,8 @@ _SECTIONS: tuple[tuple[str, Direction, Action], ...] = (
 )
 #: Fields of a port rule that let less pass, beside ``rules``.
 _NARROWING = frozenset(("terminatingTLS", "originatingTLS", "serverNames", "listener"))
+#: As an IANA service name; there is no double dash, and none at an end.
+_PORT_NAME = re.compile(r"(?=.{1,15}\Z)(?=.*[a-zA-Z])[a-zA-Z0-9]+(?:-[a-zA-Z0-9]+)*\Z")
 _MOST = 40  # ports or ICMP fields of one rule
 
 
@@ -125,9 +129,9 @@ def _rules(
         return [Rule(field.place, direction, action, peers=())]
     widened_list = [
         unknown.not_understood("unknown field of a rule")
-        for unknown in field.unknown(cilium_peers.members(direction) | {"toPorts", "icmps", "authentication"})
+        for unknown in field.unknown(cilium_peers.members(direction, action) | {"toPorts", "icmps", "authentication"})
     ]
-    peers = cilium_peers.peers(field, direction, namespace, unclear)
+    peers = cilium_peers.peers(field, direction, action, namespace, unclear)
     narrowed = _authentication(field.get("authentication"))
     ports = field.get("toPorts").elements()
     icmps = field.get("icmps").elements()
@@ -169,6 +173,8 @@ def _port_rule(
         widened.append(field.not_understood("what toPorts without ports matches differs between versions"))
     if patterns and not any(isinstance(p, PortRange) and p.first <= 53 <= p.last for p in ports):
         raise field.get("rules").refuse("DNS rules need port 53")
+    if patterns and any(isinstance(p, PortRange) and p.first != p.last for p in ports):
+        raise field.get("rules").refuse("DNS rules do not support port ranges")
     if field.has("rules") and any(isinstance(p, PortRange) and p.first == 0 for p in ports):
         raise field.get("rules").refuse("L7 rules cannot stand with port 0")
     return Rule(
@@ -211,6 +217,8 @@ def _ports(field: Field, direction: Direction) -> list[Port]:
     word = "ANY" if protocol_field.absent or protocol_field.value == "" else protocol_field.one_of(words)
     text = field.get("port").text()
     if any(c.isalpha() for c in text):
+        if not _PORT_NAME.match(text):
+            raise field.get("port").refuse(f"{text[:64]!r} is neither a port number nor a port name")
         if field.has("endPort"):
             raise field.get("endPort").refuse("needs a numeric port beside it")
         return [NamedPort(PROTOCOLS.get(word, 0), text.lower(), shared=direction == "egress")]
@@ -218,6 +226,8 @@ def _ports(field: Field, direction: Direction) -> list[Port]:
         raise field.get("port").refuse(f"Cilium reads {text[:64]!r} as octal; write it without leading zeros")
     if not (text.isdigit() and text.isascii() and len(text) <= 5 and int(text) <= 65535):
         raise field.get("port").refuse(f"{text[:64]!r} is neither a port number nor a port name")
+    if word not in ("TCP", "UDP", "SCTP", "ANY"):
+        return [IcmpType(PROTOCOLS[word], text)]  # a type, which flows do not hold
     first = int(text)
     last = field.get("endPort").integer(0, 65535) if field.has("endPort") else 0
     if last and last < first:

@@ -11,6 +11,7 @@ import re
 from fathom.policy import addresses, labels, names
 from fathom.policy.fields import Field
 from fathom.policy.model import (
+    Action,
     Blocks,
     Direction,
     Entity,
@@ -56,6 +57,8 @@ _MEMBERS: dict[Direction, tuple[str, ...]] = {
     "ingress": ("fromEndpoints", "fromCIDR", "fromCIDRSet", "fromEntities", "fromNodes", "fromGroups"),
     "egress": ("toEndpoints", "toCIDR", "toCIDRSet", "toEntities", "toNodes", "toGroups", "toServices", "toFQDNs"),
 }
+#: Deny rules have no such field.
+_NOT_DENIED = frozenset(("toFQDNs",))
 #: Of these, an empty list is left out by Cilium, or made into other peers, and does not select nothing.
 _MAY_BE_EMPTY = frozenset(("toFQDNs", "toServices", "toGroups", "fromGroups"))
 _REQUIRES: dict[Direction, str] = {"ingress": "fromRequires", "egress": "toRequires"}
@@ -66,9 +69,10 @@ def kept_in_identities(key: str) -> bool:
     return bool(_KEPT.match(key)) or not _LEFT_OUT.match(key)
 
 
-def members(direction: Direction) -> frozenset[str]:
+def members(direction: Direction, action: Action) -> frozenset[str]:
     """Names of the fields of a rule that choose peers."""
-    return frozenset((*_MEMBERS[direction], _REQUIRES[direction]))
+    found = frozenset((*_MEMBERS[direction], _REQUIRES[direction]))
+    return found - _NOT_DENIED if action == "deny" else found
 
 
 def subject(field: Field, namespace: str) -> Selector:
@@ -88,7 +92,7 @@ def subject(field: Field, namespace: str) -> Selector:
 
 
 def peers(
-    field: Field, direction: Direction, namespace: str, unclear: list[tuple[Direction, Problem]]
+    field: Field, direction: Direction, action: Action, namespace: str, unclear: list[tuple[Direction, Problem]]
 ) -> tuple[Peer, ...] | None:
     """The peers of one rule: None where it names none. Raises Refused where two kinds are combined.
 
@@ -98,7 +102,8 @@ def peers(
     if field.get(_REQUIRES[direction]).elements():
         problem = field.get(_REQUIRES[direction]).not_understood("requirements on all peers are not evaluated")
         unclear.append((direction, problem))
-    present = [key for key in _MEMBERS[direction] if field.has(key)]
+    known = members(direction, action)
+    present = [key for key in _MEMBERS[direction] if key in known and field.has(key)]
     filled = [key for key in present if field.get(key).elements()]
     if len(filled) > 1:
         raise field.refuse(f"{filled[0]} and {filled[1]} may not stand in one rule")
@@ -131,7 +136,7 @@ def _peer(field: Field, kind: str, namespace: str) -> list[Peer]:
     if kind == "FQDNs":
         return [Names(pattern, learned=True) for pattern in names.cilium(field)]
     if kind == "Services":
-        return [_service(field, namespace)]
+        return [_service(field)]
     if kind == "Nodes":
         return [Nodes(labels.selector(field, "node", _node_key))]
     return [Unclear(field.not_understood("groups of a cloud provider are not known"))]
@@ -214,13 +219,14 @@ def _cidr_set(field: Field) -> Peer:
     return Unclear(doubts[0]) if doubts else found
 
 
-def _service(field: Field, namespace: str) -> Peer:
+def _service(field: Field) -> Peer:
+    """Without a namespace it is about the services of all, not of the policy's own."""
     if field.only("k8sService", "k8sServiceSelector").has("k8sService") == field.has("k8sServiceSelector"):
         raise field.refuse("needs exactly one of k8sService and k8sServiceSelector")
     if field.has("k8sService"):
         named = field.get("k8sService").only("serviceName", "namespace")
-        return Services(named.get("namespace").text(default="") or namespace, named.get("serviceName").text())
+        return Services(named.get("namespace").text(default=""), named.get("serviceName").text())
     chosen = field.get("k8sServiceSelector").only("selector", "namespace")
     found = labels.selector(chosen.get("selector"), "pod", _node_key)
     plain = Selector(tuple(Requirement("pod", r.key, r.operator, r.values) for r in found.requirements))
-    return Services(chosen.get("namespace").text(default="") or namespace, "", plain)
+    return Services(chosen.get("namespace").text(default=""), "", plain)

@@ -187,6 +187,8 @@ class Classes:
             return self.everything()
         must, may = self.nothing()
         if name in ("none", "init", "ingress", "health", "unmanaged"):
+            # No pod of the inventory; what is not in it may be one of these but for none.
+            may[NOBODY] = name != "none"
             return must, may
         nodes = slice(_FIXED, self.first_pod)
         if name in ("world", "world-ipv4", "world-ipv6"):

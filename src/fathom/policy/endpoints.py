@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from fathom.policy.addresses import Address, address
 from fathom.policy.index import EXTERNAL, HOST_POD, NODE, POD, SELF, Index
@@ -37,7 +38,7 @@ class Candidate(msgspec.Struct, frozen=True):
     ``port``: the port after translation (0 unchanged). ``note``: a reason that applies where candidates disagree;
     ``cause``: one that applies where this candidate itself leaves a rule undecided. ``inferred``: through a service.
     ``gone``: the profile outside of its time, when its address is not known either unless it ``keeps`` it.
-    ``pod`` is the record of (one of) its pods.
+    ``pod`` is the record of (one of) its pods; ``within``: they are this entry of ``Finder.within``.
     """
 
     kind: int
@@ -56,6 +57,7 @@ class Candidate(msgspec.Struct, frozen=True):
     gone: int = 0
     keeps: bool = False
     pod: int = -1
+    within: int = -1
 
 
 class Finder:
@@ -66,6 +68,8 @@ class Finder:
         self.options = options
         self._slices: Mapping[tuple[str, str], list[Slice]] = _by_service(index.records.slices)
         self._identities: dict[str, int] = {}
+        #: Identities of the pods that became one candidate: one that reaches itself needs no policy.
+        self.within: list[frozenset[int]] = []
         self._found: dict[str, list[Candidate]] = {}
         self._columns = {name: index.presences[name].tolist() for name in index.presences.dtype.names or ()}
         self._node_ports = self._find_node_ports()
@@ -85,6 +89,8 @@ class Finder:
         if head == "Node":
             node, _, container = tail.partition("/")
             return self._container(container) or [self._node(node)]
+        if tail.startswith("Service/"):  # one that the inventory does not have, or that leads outside
+            return [Candidate(POD, cause=NO_BACKENDS, note=NO_BACKENDS)]
         if tail.count("/") == 1:
             found = self._rows(self.index.by_workload.get(text, ()), REPLICAS, text)
         else:
@@ -200,7 +206,7 @@ class Finder:
                 pod = self.index.records.pods[int(self.index.presences["pod"][number])]
                 name = f"{pod.namespace}/{pod.name}"
                 held = self._merged([number], CHANGED, name)
-                found.append(msgspec.structs.replace(held, addresses=own, gone=0, keeps=True))
+                found.append(replace(held, addresses=own, gone=0, keeps=True))
             elif kind == NODE:
                 node = self.index.nodes.numbers[self.index.records.nodes[number].name]
                 found.append(Candidate(NODE, 0, -1, own, node, since, until, note=CHANGED, keeps=True))
@@ -219,7 +225,8 @@ class Finder:
         for one, answers in self.index.answers.items():
             for name, since, until in answers:
                 if name == wanted:
-                    found += _during(self._address(one), since, until, CHANGED)
+                    held = _during(self._address(one), since, until)
+                    found += [replace(item, note=CHANGED) for item in held]
         return found or [Candidate(EXTERNAL)]
 
     # -- services
@@ -229,24 +236,35 @@ class Finder:
         outer = kind in (NODE, EXTERNAL)
         hides = outer and not service.local_traffic
         before = self.options.dnat == "before" and not outer and bool(service.cluster_ips)
-        backends = self._backends(service, item)
         found: list[Candidate] = []
-        for backend in backends:
+        for backend in self._backends(service, item):
             sides = INGRESS if before else BOTH
-            found.append(msgspec.structs.replace(backend, sides=sides, hides=hides, inferred=True))
+            port = 0 if service.headless else backend.port
+            spoken = self._of_family(backend.addresses, text)
+            found.append(replace(backend, sides=sides, hides=hides, inferred=True, port=port, addresses=spoken))
         if before:
             own = self.index.address_set(service.cluster_ips if kind == 0 else (text,))
             found.append(Candidate(EXTERNAL, addresses=own, sides=EGRESS, inferred=True, since=service.since))
         elif outer:
             plain = self._address(one) if (one := address(text)) is not None else []
-            found += [msgspec.structs.replace(c, sides=EGRESS, note=HIDDEN, inferred=True) for c in plain]
+            found += [replace(c, sides=EGRESS, note=HIDDEN, inferred=True) for c in plain]
         return found
+
+    def _of_family(self, addresses: int, text: str) -> int:
+        """Those of the set that are of the family of the address ``text``: a translation stays in it."""
+        one, every = address(text), self.index.addresses.values[addresses]
+        same = tuple(item for item in every if one is not None and item.family == one.family)
+        return self.index.addresses.number(same) if same else addresses
 
     def _backends(self, service: Service, item: ServicePort) -> list[Candidate]:
         slices = self._slices.get((service.namespace, service.name))
-        found = self._from_slices(slices, item) if slices else self._from_selector(service, item)
+        if slices:
+            found = self._from_slices(slices, item)
+        else:
+            found = self._from_selector(service, replace(item, target=item.port) if service.headless else item)
+        found = _during(found, service.since, service.until)
         if found:
-            return found
+            return self._joined(found)
         return [Candidate(POD, cause=NO_BACKENDS, note=NO_BACKENDS, since=service.since, until=service.until)]
 
     def _from_slices(self, slices: list[Slice], item: ServicePort) -> list[Candidate]:
@@ -256,21 +274,9 @@ class Finder:
             for number in numbers:
                 for backend in piece.backends:
                     if backend.ready:
-                        for candidate in self._backend(piece, backend.pod, backend.addresses):
-                            since, until = max(candidate.since, piece.since), min(candidate.until, piece.until)
-                            if since < until:
-                                found.append(
-                                    msgspec.structs.replace(
-                                        candidate,
-                                        port=number,
-                                        since=since,
-                                        until=until,
-                                        note=BACKENDS,
-                                        gone=0,
-                                        keeps=False,
-                                    )
-                                )
-        return _joined(found, self.index)
+                        held = _during(self._backend(piece, backend.pod, backend.addresses), piece.since, piece.until)
+                        found += [replace(one, port=number, note=BACKENDS, gone=0, keeps=False) for one in held]
+        return found
 
     def _backend(self, piece: Slice, pod: str, texts: tuple[str, ...]) -> list[Candidate]:
         if pod:
@@ -294,18 +300,39 @@ class Finder:
             if target:
                 name = f"{pod.namespace}/{pod.name}"
                 merged = self._merged([row], CHANGED, name)
-                found.append(msgspec.structs.replace(merged, port=target, note=BACKENDS, gone=0))
-        return _joined(found, self.index)
+                found.append(replace(merged, port=target, note=BACKENDS, gone=0))
+        return found
+
+    def _joined(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Backends that policies cannot tell apart but by address and node become one, where there are many."""
+        if len(candidates) <= 8:
+            return candidates
+        groups: dict[tuple[int, ...], list[Candidate]] = defaultdict(list)
+        for item in candidates:
+            groups[item.kind, item.profile, item.port, item.since, item.until].append(item)
+        return [group[0] if len(group) == 1 else self._one_of(group) for group in groups.values()]
+
+    def _one_of(self, group: list[Candidate]) -> Candidate:
+        every = {one for item in group for one in self.index.addresses.values[item.addresses]}
+        nodes = {item.node for item in group}
+        self.within.append(frozenset(item.identity for item in group))
+        return replace(
+            group[0],
+            identity=-1,
+            addresses=self.index.addresses.number(tuple(sorted(every))),
+            node=nodes.pop() if len(nodes) == 1 else -1,
+            within=len(self.within) - 1,
+        )
 
     def _find_node_ports(self) -> list[int]:
         services = self.index.records.services
         return [number for number, item in enumerate(services) if any(port.node_port for port in item.ports)]
 
 
-def _during(candidates: list[Candidate], since: int, until: int, note: int) -> list[Candidate]:
+def _during(candidates: list[Candidate], since: int, until: int) -> list[Candidate]:
     """Those that held for some of a span of time, for that part of it."""
     return [
-        msgspec.structs.replace(item, since=max(item.since, since), until=min(item.until, until), note=note)
+        replace(item, since=max(item.since, since), until=min(item.until, until))
         for item in candidates
         if item.since < until and item.until > since
     ]
@@ -324,25 +351,3 @@ def _target(item: ServicePort, named: tuple[tuple[str, int, int], ...]) -> int:
         return item.target
     protocol = PROTOCOLS.get(item.protocol)
     return next((number for name, kind, number in named if name == item.target and kind == protocol), 0)
-
-
-def _joined(candidates: list[Candidate], index: Index) -> list[Candidate]:
-    """Backends that policies cannot tell apart but by address and node become one, where there are many."""
-    if len(candidates) <= 8:
-        return candidates
-    groups: dict[tuple[int, int, int, int, int], list[Candidate]] = defaultdict(list)
-    for item in candidates:
-        groups[item.kind, item.profile, item.port, item.since, item.until].append(item)
-    found: list[Candidate] = []
-    for group in groups.values():
-        every = {one for item in group for one in index.addresses.values[item.addresses]}
-        nodes = {item.node for item in group}
-        found.append(
-            msgspec.structs.replace(
-                group[0],
-                identity=group[0].identity if len(group) == 1 else -1,
-                addresses=index.addresses.number(tuple(sorted(every))),
-                node=nodes.pop() if len(nodes) == 1 else -1,
-            )
-        )
-    return found

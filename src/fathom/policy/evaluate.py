@@ -153,7 +153,7 @@ class _State:
             self.reasons[rows] |= NOT_UNDERSTOOD
             return
         found = self.matcher.matches(group, rows)
-        if group.simple:
+        if group.simple and not (group.networkpolicy and self._icmp_is_open(rows).any()):
             self.outcome[rows] = self._simple(group, rows, found)
         else:
             self.outcome[rows] = self._tiers(group, rows, found)
@@ -190,7 +190,7 @@ class _State:
         own, maybe = self.own[rows], self.own[rows] | self.maybe_own[rows]
         states = np.where(own, 1 << _ALLOWED, np.where(maybe, 1 << _ALLOWED | 1, 1)).astype(np.uint8)
         for member in group.developer:
-            sure, may = self._effects(member, len(rows), found, places)
+            sure, may = self._effects(member, rows, found, places)
             isolates = _ISOLATED if self.direction in self.compiled.policies[member.policy].isolates else 0
             after = states.copy() if not member.sure else np.zeros(len(rows), np.uint8)
             for effect in range(4):
@@ -206,16 +206,24 @@ class _State:
         return outcome
 
     def _effects(
-        self, member: Member, count: int, found: Matches, places: dict[int, int]
+        self, member: Member, rows: NDArray[np.int64], found: Matches, places: dict[int, int]
     ) -> tuple[list[Bools], list[Bools]]:
         """Whether an allow rule and a deny rule of the member match: (must, may), each [allow, deny]."""
-        sure, may = ([np.zeros(count, bool) for _ in range(2)] for _ in range(2))
+        sure, may = ([np.zeros(len(rows), bool) for _ in range(2)] for _ in range(2))
         rules = self.compiled.sides[self.direction].rules
         for number in member.rules:
             at, bit = places[number], int(rules[number].rule.action == "deny")
             sure[bit] |= found.must[at]
             may[bit] |= found.may[at]
+        if self.compiled.policies[member.policy].kind == "NetworkPolicy":
+            open_icmp = self._icmp_is_open(rows)
+            sure[0][open_icmp] = self.compiled.options.icmp == "allowed"
+            may[0] |= open_icmp
         return sure, may
+
+    def _icmp_is_open(self, rows: NDArray[np.int64]) -> Bools:
+        """Rows of protocols that are outside the API of NetworkPolicy, where an option says what these let pass."""
+        return self.icmp[rows] & (self.compiled.options.icmp != "rules")
 
     def _ordered(
         self, members: tuple[Member, ...], rows: NDArray[np.int64], found: Matches, places: dict[int, int], below: Sets
@@ -298,17 +306,14 @@ class _State:
         if any(subject.understood for subject in unsure):
             mine = table[self.subject + "_cause"][rows]
             reasons |= np.where(mine > 0, mine, ABSENT).astype(np.uint32)
+        if group.networkpolicy and self.compiled.options.icmp == "unknown":
+            reasons |= np.where(self.icmp[rows], ICMP_PLUGIN, 0).astype(np.uint32)
         self.reasons[rows] |= reasons
 
     def overrides(self) -> None:
         """What no policy decides, and what options decide."""
         rows, options = self.resolved.rows, self.compiled.options
         selected = self.bound.groups >= 0
-        open_icmp = self.icmp & (self.assumed & ICMP > 0)
-        if options.icmp == "allowed":
-            self._set(open_icmp, ALLOW, 0)
-        elif options.icmp == "unknown":
-            self._set(open_icmp, UNKNOWN, ICMP_PLUGIN)
         if self.compiled.hosts:
             kinds = rows[self.subject + "_kind"]
             self._set((kinds == NODE) | (kinds == HOST_POD), UNKNOWN, NOT_UNDERSTOOD)

@@ -7,6 +7,7 @@ a container: the pod that has it, else its node), an address, or a DNS name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +20,7 @@ from fathom.policy.addresses import address
 from fathom.policy.columns import MOST_COUNT
 from fathom.policy.fields import Field
 from fathom.policy.index import Interner
+from fathom.policy.metadata import valid_kind, valid_name, valid_namespace
 from fathom.policy.model import PROTOCOLS, TRANSPORTS
 from fathom.policy.problems import Place, Problem, Refused
 from fathom.policy.times import seconds
@@ -51,6 +53,8 @@ _DIRECTIONS = ("egress", "ingress", "unknown")
 _INGRESS, _UNKNOWN = 1, 2
 _NUMBERS = {word.upper(): number for word, number in PROTOCOLS.items()}
 _WORDS = {number: word for word, number in PROTOCOLS.items()}
+#: Labels of letters, digits, dashes and underscores, not all of them numbers: 203.0.113.009 is a mistake, not a name.
+_DNS_NAME = re.compile(r"(?=.{1,254}\Z)(?=.*[a-zA-Z])(?:[-_a-zA-Z0-9]{1,63}\.)*[-_a-zA-Z0-9]{1,63}\.?\Z")
 _FIELDS = frozenset(
     "src dst protocol port count first_seen last_seen src_address dst_address name verdict oriented node".split()
 )
@@ -190,8 +194,8 @@ def add_dict(builder: Builder, field: Field) -> None:
     last = seconds(field.get("last_seen")) if field.has("last_seen") else first
     observed = field.get("verdict")
     builder.add(
-        field.get("src").text(),
-        field.get("dst").text(),
+        _end(field.get("src")),
+        _end(field.get("dst")),
         protocol,
         port,
         src_address=_address(field.get("src_address")),
@@ -204,6 +208,26 @@ def add_dict(builder: Builder, field: Field) -> None:
         first=first,
         last=max(first, last),
     )
+
+
+def _end(field: Field) -> str:
+    """An end of a flow. Raises Refused if it is none: what is misspelt must not become a pod, or a name outside."""
+    text = field.text()
+    if not valid_end(text):
+        raise field.refuse(
+            f"{text[:80]!r} is not ns/pod, ns/Kind/name, Node/name, an address (without a port) or a DNS name"
+        )
+    return text
+
+
+def valid_end(text: str) -> bool:
+    """Whether ``text`` is written as an end of a flow is."""
+    if "/" not in text:
+        return address(text) is not None or bool(_DNS_NAME.match(text))
+    head, *between, last = text.split("/")
+    if head == "Node":
+        return valid_name(between[0] if between else last)
+    return valid_namespace(head) and valid_name(last) and len(between) < 2 and all(map(valid_kind, between))
 
 
 def _address(field: Field) -> str:

@@ -91,7 +91,10 @@ class ServicePort(msgspec.Struct, frozen=True, order=True):
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A service. ``selector`` None: its endpoints are made by hand (as those of ``default/kubernetes``)."""
+    """A service. ``selector`` None: its endpoints are made by hand (as those of ``default/kubernetes``).
+
+    ``headless``: its name stands for the addresses of its backends, and no port is translated.
+    """
 
     namespace: str
     name: str
@@ -103,6 +106,7 @@ class Service(msgspec.Struct, frozen=True):
     local_traffic: bool = False
     since: int = 0
     until: int = FOREVER
+    headless: bool = False
 
 
 class Backend(msgspec.Struct, frozen=True):

@@ -250,6 +250,7 @@ def _service(document: Field, reading: _Reading) -> None:
             tuple(_service_port(item) for item in spec.get("ports").elements()),
             labels_of(document),
             spec.get("externalTrafficPolicy").text(default="") == "Local",
+            headless=given[0].text(default="") == "None",
         )
     )
 

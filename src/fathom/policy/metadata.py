@@ -29,10 +29,20 @@ def valid_name(text: str) -> bool:
     return bool(_SUBDOMAIN.match(text))
 
 
+def valid_namespace(text: str) -> bool:
+    """Whether ``text`` can be the name of a namespace: a label (RFC 1123)."""
+    return bool(_LABEL.match(text))
+
+
+def valid_kind(text: str) -> bool:
+    """Whether ``text`` can be a kind of objects."""
+    return bool(_KIND.match(text))
+
+
 def owner_of(reference: Field) -> tuple[str, str]:
     """(kind, name) of an element of metadata.ownerReferences. Raises Refused if one of them is none."""
     kind = reference.get("kind")
-    if not _KIND.match(kind.text()):
+    if not valid_kind(kind.text()):
         raise kind.refuse(f"{kind.text()[:80]!r} is not a kind")
     return kind.text(), _name(reference.get("name"))
 
@@ -41,7 +51,7 @@ def namespace_of(document: Field) -> str:
     """metadata.namespace; empty or absent is ``default``. Raises Refused if it is not a name."""
     field = document.get("metadata").get("namespace")
     text = field.text(default="") or "default"
-    if not _LABEL.match(text):
+    if not valid_namespace(text):
         raise field.refuse(f"{text[:80]!r} is not a namespace's name")
     return text
 

@@ -30,7 +30,7 @@ def matches(pattern: NamePattern, name: str) -> bool:
         return True
     if pattern.style == "subdomains":
         return name.endswith(text[1:]) and len(name) > len(text) - 1
-    labels, wanted = name.split("."), text.split(".")
+    labels, wanted = name.split("."), text.removesuffix(".").split(".")
     if wanted[0] == "**":
         if len(labels) < len(wanted):
             return False
@@ -42,7 +42,7 @@ def example(pattern: NamePattern) -> str:
     """A name that the pattern covers."""
     if pattern.style == "exact":
         return pattern.text
-    return ".".join("x" if label == "**" else label.replace("*", "x") for label in pattern.text.split("."))
+    return canonical(".".join("x" if label == "**" else label.replace("*", "x") for label in pattern.text.split(".")))
 
 
 def _glob(pattern: str, label: str) -> bool:
@@ -77,7 +77,8 @@ def cilium(field: Field) -> list[NamePattern]:
         text = field.get("matchPattern").text()
         if not _PATTERN.match(text):
             raise field.get("matchPattern").refuse(f"{text[:80]!r} is not a pattern of DNS names")
-        found.append(NamePattern("glob", canonical(text)))
+        # "*." is one label; "*" alone is every name.
+        found.append(NamePattern("glob", text if text == "*." else canonical(text)))
     if not found:
         raise field.refuse("needs matchName or matchPattern")
     return found

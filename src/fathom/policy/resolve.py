@@ -37,6 +37,7 @@ _CANDIDATE = np.dtype(
         ("gone", "<i4"),
         ("keeps", "?"),
         ("pod", "<i4"),
+        ("within", "<i4"),
     ]
 )
 
@@ -129,11 +130,13 @@ def resolve(flows: Flows, inventory: Inventory, options: Options = DEFAULTS) -> 
     if not (src_table.timeless and dst_table.timeless):
         kept = _together(src_table, src, dst_table, dst, (first[flow], last[flow], flow))
         flow, src, dst = flow[kept], src[kept], dst[kept]
-    rows = _rows(flows, flow, (src_table, src), (dst_table, dst))
+    position, own = _with_own(finder, (src_table, src), (dst_table, dst))
+    flow, src, dst = flow[position], src[position], dst[position]
+    rows = _rows(flows, flow, (src_table, src), (dst_table, dst), own)
     _pick_addresses(flows, rows, index)
     names, sets = _names(flows, rows, index)
     rows["names"][:] = names
-    return Resolved(index, options, rows, len(flows), sets, bool(index.answers) or bool(np.any(flows.rows["name"])))
+    return Resolved(index, options, rows, len(flows), sets, bool(index.answers))
 
 
 #: A flow between more pairs of pods than this (two workloads whose many replicas have labels of their own) is taken
@@ -169,6 +172,7 @@ class _Table:
                 c.gone,
                 c.keeps,
                 c.pod,
+                c.within,
             )
             for item in (*lists, (spare or {}).values())
             for c in item
@@ -280,8 +284,21 @@ def _together(
 _End = tuple[_Table, NDArray[np.int64]]
 
 
-def _rows(flows: Flows, flow: NDArray[np.int64], src: _End, dst: _End) -> Rows:
-    """The columns of ROW, from candidates at both ends."""
+def _with_own(finder: Finder, src: _End, dst: _End) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(position, own): each row, and where the source is among the pods of the destination a second one, by which it
+    reaches itself."""
+    within, mine = dst[0].rows["within"][dst[1]].astype(np.int64), src[0].rows["identity"][src[1]]
+    some = np.flatnonzero((within >= 0) & (mine >= 0))
+    pairs, inverse = np.unique(within[some] << 32 | mine[some], return_inverse=True)
+    inside = np.array([pair & 0xFFFFFFFF in finder.within[pair >> 32] for pair in pairs.tolist()], bool)
+    again = some[inside[inverse.reshape(-1)]] if len(some) else some
+    position = np.concatenate([np.arange(len(within)), again])
+    order = np.argsort(position, kind="stable")
+    return position[order], order >= len(within)
+
+
+def _rows(flows: Flows, flow: NDArray[np.int64], src: _End, dst: _End, own: NDArray[np.bool_]) -> Rows:
+    """The columns of ROW, from candidates at both ends; ``own``: the source reaches itself."""
     given = flows.rows
     rows = Rows({name: np.zeros(len(flow), ROW[name]) for name in ROW.names or ()}, len(flow))
     whole = len(flow) == len(flows)
@@ -294,11 +311,13 @@ def _rows(flows: Flows, flow: NDArray[np.int64], src: _End, dst: _End) -> Rows:
     table, chosen = dst
     for name in ("sides", "hides"):
         rows[name][:] = table.rows[name][chosen]
-    rows["notes"][:] = src[0].rows["note"][src[1]] | table.rows["note"][chosen]
+    for table_of, number in (src, dst):
+        rows["notes"][:] |= np.where(_varies(flow, number), table_of.rows["note"][number], 0).astype(np.uint32)
     moved = table.rows["port"][chosen]
     rows["port"][:] = np.where(moved > 0, moved, port)
     mine, theirs = src[0].rows["identity"][src[1]], table.rows["identity"][chosen]
-    myself = (mine >= 0) & (mine == theirs)
+    myself = own | ((mine >= 0) & (mine == theirs))
+    rows["dst_pod"][own] = rows["src_pod"][own]
     if not (src[0].timeless and dst[0].timeless):
         myself &= ~_too_late(flows, rows, src, dst)
     myself |= (rows["dst_kind"] == SELF) | (rows["src_kind"] == SELF)
@@ -313,6 +332,15 @@ def _rows(flows: Flows, flow: NDArray[np.int64], src: _End, dst: _End) -> Rows:
         rows["src_cause"][lost[flow]] |= NOT_ORIENTED
         rows["dst_cause"][lost[flow]] |= NOT_ORIENTED
     return rows
+
+
+def _varies(flow: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The rows of flows that have more than one candidate at this end; rows are sorted by flow."""
+    begin = np.flatnonzero(np.concatenate([[True], flow[1:] != flow[:-1]])) if len(flow) else np.zeros(0, np.int64)
+    length = np.diff(np.append(begin, len(flow)))
+    differs = chosen != np.repeat(chosen[begin], length)
+    found: NDArray[np.bool_] = np.repeat(np.logical_or.reduceat(differs, begin), length) if len(flow) else differs
+    return found
 
 
 def _too_late(flows: Flows, rows: Rows, src: _End, dst: _End) -> NDArray[np.bool_]:

@@ -55,6 +55,8 @@ def test_cells_cut_where_any_block_begins_or_ends() -> None:
         ("exact", "a.b", "a.b", True),
         ("exact", "a.b", "x.a.b", False),
         ("glob", "*", "anything.at.all", True),
+        ("glob", "*.", "anything.at.all", False),
+        ("glob", "*.", "anything", True),
         ("glob", "*.b", "a.b", True),
         ("glob", "*.b", "x.a.b", False),
         ("glob", "**.b", "x.a.b", True),

@@ -34,6 +34,23 @@ def test_times_may_be_written_out_and_a_port_may_be_missing_where_there_is_none(
     assert from_dicts([{"src": "a", "dst": "b", "protocol": "47"}]).rows[0]["protocol"] == 47
 
 
+#: Ends that somebody may write, and that are none.
+WRONG = (
+    "", " 8.8.8.8", "8.8.8.8:443", "8.8.8.009", "10.0.0.1/32", "a/", "/", "/a", "a//b", "a/b/c/d", "Node/", "a b",
+    "https://api.example.com/x", "a..b",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["a/b", "a/Deployment/b", "a/Service/b", "Node/n1.example.com", "Node/n1/5f3e", "8.8.8.8", "2001:db8::1", "db",
+     "api.example.com", "API.example.com.", "_x.example.com"],
+)  # fmt: skip
+def test_ends_of_flows(end: str) -> None:
+    found = from_dicts([{"src": end, "dst": end, "port": 1}])
+    assert found.strings[found.rows[0]["src"]] == found.strings[found.rows[0]["dst"]] == end
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -43,6 +60,7 @@ def test_times_may_be_written_out_and_a_port_may_be_missing_where_there_is_none(
         ('{"src": "a", "dst": "b", "port": 1, "size": 1}', "unknown field"),
         ('{"src": "a", "dst": "b", "port": 1, "dst_address": "c"}', "not an address"),
         ('{"src": "a", "dst": "b", "port": 1, "first_seen": "soon"}', "not a time"),
+        *((f'{{"src": "a", "dst": "{end}", "port": 1}}', "is not ns/pod") for end in WRONG),
         ('{"src": "a", "dst": "b", "port": 1, "count": 9007199254740993}', "count: refused: must be between 0 and"),
         ("[1]", "object"),
         ("{", "not JSON"),
