@@ -174,7 +174,7 @@ class GraphLink(msgspec.Struct, frozen=True, order=True):
 
 
 class Graph(msgspec.Struct, frozen=True):
-    """Who talks to whom (recorded), or who may (static). Links between ends that no policy isolates are not part of a
+    """Who talks to whom (recorded), or who may (static). Links between ends that no policy selects are not part of a
     static graph: all of them are allowed."""
 
     kind: GraphKind
