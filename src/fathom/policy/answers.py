@@ -18,9 +18,10 @@ from fathom.policy.generate import Evidence
 from fathom.policy.problems import Problem
 from fathom.policy.replay import Group
 
-#: Kinds of a graph; and of its nodes. ``unknown``: named by a flow, and not in the inventory.
+#: Kinds of a graph; and of its nodes. ``service``: one that leads to several workloads, or none; ``unknown``: named by
+#: a flow, and not in the inventory.
 GraphKind = Literal["recorded", "static"]
-NodeKind = Literal["workload", "node", "outside", "unknown"]
+NodeKind = Literal["workload", "service", "node", "outside", "unknown"]
 
 
 class Basis(msgspec.Struct, frozen=True):

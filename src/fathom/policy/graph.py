@@ -63,12 +63,14 @@ def _named(compiled: Compiled, names: Iterable[str]) -> list[GraphNode]:
     isolated = _isolated(compiled.current())
     found = []
     for name in sorted(names):
-        space, slash, _ = name.partition("/")
+        space, slash, rest = name.partition("/")
         if name in isolated:
             held = isolated[name]
             found.append(GraphNode(name, "workload", space, held["ingress"], held["egress"]))
         elif space == "Node":
             found.append(GraphNode(name, "node"))
+        elif (space, rest.removeprefix("Service/")) in compiled.index.services and rest.startswith("Service/"):
+            found.append(GraphNode(name, "service", space))
         else:
             found.append(GraphNode(name, "unknown" if slash else "outside", space if slash else ""))
     return found
