@@ -11,7 +11,7 @@ import pytest
 from fathom.policy import questions
 from fathom.policy.flows import Flows, from_dicts
 from fathom.policy.inventory import Inventory, Namespace, Node, Pod, Records, Service, ServicePort
-from fathom.policy.material import Material
+from fathom.policy.material import Material, about
 from fathom.policy.model import PolicySet
 from fathom.policy.policysets import read_texts
 
@@ -117,6 +117,7 @@ def test_a_service_before_several_workloads_is_what_a_flow_goes_to(dst: str) -> 
         records.services.append(Service("a", "both", {"web": "yes"}, ("10.96.0.9",), ports=ports))
         seen = Material(Inventory(records), from_dicts([{"src": "a/c", "dst": dst, "port": 80}]))
         replayed = questions.replay(seen, read_texts([("p.yaml", policy)]))
+        assert [len(about(seen, name).flows) for name in ("c", "w1", "w2", "Service/both")] == [1] * 4
         found.append((replayed.groups, questions.graph(seen, read_texts([("p.yaml", policy)]))))
     assert found[0] == found[1]
     assert [(item.src, item.dst, item.verdict) for item in found[0][0]] == [("a/Pod/c", "a/Service/both", "unknown")]
