@@ -79,6 +79,6 @@ class GraphAsked(PoliciesAsked, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class GenerateAsked(Asked, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Policies from recorded traffic."""
+    """Policies from recorded traffic: all of it, whatever ``workload`` they are for; a ``node`` is refused."""
 
     choices: Choices = field(default_factory=Choices)

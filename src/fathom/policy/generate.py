@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -28,11 +28,11 @@ from fathom.policy.history import NEVER, REASONS, USED, History, Limits, Observa
 from fathom.policy.history import read as read_history
 from fathom.policy.index import POD
 from fathom.policy.inventory import Inventory
-from fathom.policy.labelling import workload_of
+from fathom.policy.labelling import naming, workload_of
 from fathom.policy.model import Direction
 from fathom.policy.replay import Group, group
 from fathom.policy.resolve import Resolved, resolve
-from fathom.policy.subjects import Subject, Subjects
+from fathom.policy.subjects import NOBODY, Subject, Subjects
 from fathom.policy.thin import Need, Seen, too_little
 from fathom.policy.yamltext import blocks
 
@@ -57,8 +57,9 @@ class Window:
 class Choices:
     """What to generate.
 
-    ``form``: NetworkPolicy or CiliumNetworkPolicy. ``directions`` are isolated. ``only``: ``ns/Kind/name`` of
-    workloads, or ``ns/pod`` for the policy of a pod's workload as that pod alone shows it; empty: all that were seen.
+    ``form``: NetworkPolicy or CiliumNetworkPolicy. ``directions`` are isolated. ``only``: ``name``, ``Kind/name`` or
+    ``ns/Kind/name`` of workloads that were seen, where ``*`` stands for any text (one that is named in full need not
+    have been), or ``ns/pod`` for the policy of a pod's workload as that pod alone shows it; empty: all that were seen.
     ``spread``: how many addresses a block may hold for each that was seen (1: none beyond). ``merge_ports``: from how
     many adjacent ports on they are one range (0: never). ``widen``: peers become all pods of their namespace.
     """
@@ -126,7 +127,7 @@ def generate(
 ) -> Generated:
     """Policies for the workloads that ``flows`` show. ``resolved``: the flows' resolution, where it is there already.
 
-    Raises UsageError if a workload or pod of ``choices.only`` is not in the inventory, or nothing is to be isolated.
+    Raises UsageError if a workload or pod of ``choices.only`` is not there, or nothing is to be isolated.
     """
     chosen, span = choices or Choices(), window or _seen(flows)
     if not chosen.directions:
@@ -136,7 +137,7 @@ def generate(
     found = resolve(flows, inventory) if resolved is None else resolved
     subjects = Subjects(inventory.index)
     history = read_history(flows, found, subjects, chosen.limits)
-    asked = _asked(chosen.only, inventory, subjects)
+    asked = _asked(chosen.only, inventory, subjects, history.subjects)
     maker = _Maker(flows, found, subjects, chosen, span, _pods(inventory, found, subjects, span))
     documents, evidence = [], []
     for number, grants in maker.policies(history, asked):
@@ -175,22 +176,25 @@ def _pods(inventory: Inventory, resolved: Resolved, subjects: Subjects, window: 
     return found
 
 
-def _asked(only: Iterable[str], inventory: Inventory, subjects: Subjects) -> dict[int, set[int]] | None:
-    """Subject → the pod records that it is asked for by (empty: all); None: every subject."""
-    found: dict[int, set[int]] = {}
+def _asked(only: Iterable[str], inventory: Inventory, subjects: Subjects, seen: Set[int]) -> dict[int, set[int]] | None:
+    """Subject → the pod records that it is asked for by (empty: all); None: every subject. ``seen``: subjects."""
+    shown: dict[int, set[int]] = {}
+    whole: set[int] = set()
     index, pods = inventory.index, inventory.records.pods
     for text in only:
-        names = [text] if text.count("/") == 2 else []
         records = {int(index.presences["pod"][row]) for row in index.by_pod.get(text, ())}
-        names += sorted({workload_of(pods[number]) for number in records})
-        numbers = {subjects.of_workload[name] for name in names if name in subjects.of_workload}
-        if not numbers:
+        of_pods = {subjects.of_workload.get(workload_of(pods[number]), NOBODY) for number in records} - {NOBODY}
+        means = naming(text)
+        named = {n for name, n in subjects.of_workload.items() if name == text or (n in seen and means(name))}
+        if not (of_pods or named):
             raise UsageError(
-                f"no policy can be made for {text!r}", do="name a workload as ns/Kind/name, a pod as ns/pod"
+                f"no policy can be made for {text!r}",
+                do="name a workload that was seen as name, Kind/name or ns/Kind/name, or a pod as ns/pod",
             )
-        for number in numbers:
-            found.setdefault(number, set()).update(records)
-    return found if only else None
+        whole |= named
+        for number in of_pods:
+            shown.setdefault(number, set()).update(records)
+    return {**shown, **{number: set() for number in whole}} if only else None
 
 
 class _Maker:
@@ -226,8 +230,7 @@ class _Maker:
                     subject in asked and len(self._shown(seen.evidence([number]), asked[subject], direction))
                 ):
                     by_subject[direction][subject].append(number)
-        observed = {subject for d in history.observations for subject in history.observations[d].subject}
-        for subject in sorted(observed if asked is None else asked, key=self._key):
+        for subject in sorted(history.subjects if asked is None else asked, key=self._key):
             yield (
                 subject,
                 {

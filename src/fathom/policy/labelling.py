@@ -6,7 +6,7 @@ Used wherever flows are grouped or a rule is written down.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,16 @@ def workload_of(pod: Pod) -> str:
 def stable_labels(pod: Pod) -> dict[str, str]:
     """The pod's labels without those that differ between replicas, revisions and places."""
     return {key: value for key, value in sorted((pod.labels or {}).items()) if not _OWN.match(key)}
+
+
+def naming(workload: str) -> Callable[[str], bool]:
+    """Whether ``name``, ``kind/name`` or ``namespace/kind/name``, in which ``*`` stands for any text, means a label."""
+    count = workload.count("/") + 1
+    first, *middle = map(re.escape, workload.split("*"))
+    # Each part where it is found first, for good: the time is bounded, whatever is asked for.
+    later = [f"(?>.*?{part})" for part in middle[:-1]] + [f".*{part}" for part in middle[-1:]]
+    pattern = re.compile("".join((first, *later)))
+    return lambda text: bool(pattern.fullmatch("/".join(text.split("/")[-count:])))
 
 
 class Labels:

@@ -6,8 +6,6 @@ question takes it as it is.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,7 +14,7 @@ from fathom.errors import UsageError
 from fathom.policy.coverage import Gap, Loss
 from fathom.policy.flows import Flows
 from fathom.policy.inventory import Inventory
-from fathom.policy.labelling import Labels
+from fathom.policy.labelling import Labels, naming
 from fathom.policy.resolve import resolve
 
 
@@ -39,13 +37,6 @@ class Material:
     share: float | None = None
     losses: tuple[Loss, ...] = field(default=())
     as_of: int = 0
-
-
-def naming(workload: str) -> Callable[[str], bool]:
-    """Whether ``name``, ``kind/name`` or ``namespace/kind/name``, in which ``*`` stands for any text, means a label."""
-    count = workload.count("/") + 1
-    pattern = re.compile(".*".join(map(re.escape, workload.split("*"))))
-    return lambda text: bool(pattern.fullmatch("/".join(text.split("/")[-count:])))
 
 
 def about(material: Material, workload: str) -> Material:

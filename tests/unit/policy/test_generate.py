@@ -25,6 +25,7 @@ from fathom.policy.inventory import (
     Slice,
     Workload,
 )
+from fathom.policy.labelling import naming
 from fathom.policy.metadata import valid_name
 from fathom.policy.policysets import read_texts
 
@@ -265,6 +266,21 @@ def test_for_one_workload_and_for_one_pod() -> None:
     assert one.documents[0]["metadata"]["annotations"][PREFIX + "only"] == "shop/web-2"
     with pytest.raises(UsageError):
         made(*items, only=("shop/nobody",))
+    assert made(*items, only=("shop/web-2", "web")).documents[0]["spec"] == both.documents[0]["spec"]
+
+
+@pytest.mark.parametrize("name", ["web", "Deployment/web", "*/w*", "shop/*/*", "*e*b"])
+def test_a_workload_that_was_seen_is_named_in_short(name: str) -> None:
+    found = made(flow("shop/web-1", "data/db-0", 5432), flow("203.0.113.9", "shop/web-1"), only=(name,))
+    assert [d["metadata"]["name"] for d in found.documents] == ["deployment-web"]
+    with pytest.raises(UsageError, match="no policy can be made for"):
+        made(flow("shop/web-1", "shop/web-2"), only=("db",))
+    assert made(flow("shop/web-1", "shop/web-2"), only=("data/StatefulSet/db",)).documents
+
+
+def test_a_pattern_is_matched_in_bounded_time() -> None:
+    assert not naming("*a" * 1_000 + "*b")("a" * 3_000)
+    assert naming("*a" * 1_000 + "*b")("a" * 3_000 + "b")
 
 
 def test_overlapping_labels_are_told_apart() -> None:

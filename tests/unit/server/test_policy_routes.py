@@ -160,6 +160,8 @@ async def test_lists_are_cut_and_say_so(client: PolicyClient) -> None:
         ("explain/rule", {"policies": [{"file": "x", "text": WEB_TO_DB}], "rules": {"policy": "y"}}, "no policy 'y'"),
         ("explain/rule", {"policies": [{"file": "x", "text": WEB_TO_DB}], "rules": {"path": "y"}}, "no rule at 'y'"),
         ("graph", {"kind": "moving"}, "makes no sense"),
+        ("generate", {"node": "n1"}, "what node n1 saw makes no whole policy"),
+        ("generate", {"workload": "y"}, "no policy can be made for 'y'"),
         ("evaluate", {"policies": [{"file": "x", "text": "a: b"}]}, "kind: refused: must be a string"),
     ],
 )
