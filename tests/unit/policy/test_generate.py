@@ -393,6 +393,26 @@ def test_names_of_policies_are_names_however_long_the_workloads_are() -> None:
     assert not read_texts([("found.yaml", to_yaml(found.documents))]).refused
 
 
+@pytest.mark.parametrize(
+    "owners", [(("Foo", "bar-baz"), ("Foo-bar", "baz")), (("Wasmapp", "x"), ("WasmApp", "x"))], ids=["dash", "case"]
+)
+def test_two_policies_of_a_namespace_never_have_one_name(owners: tuple[tuple[str, str], tuple[str, str]]) -> None:
+    def names(order: tuple[tuple[str, str], ...]) -> dict[str, str]:
+        records = shop()
+        for owner in order:
+            app = "/".join(owner).replace("/", "_")
+            records.pods.append(Pod("shop", app, {"app": app}, workload=owner))
+        flows = [flow("/".join(("shop", *owner)), "data/db-0", 5432) for owner in order]
+        found = [d["metadata"] for d in made(*flows, records=records).documents if d["metadata"]["namespace"] == "shop"]
+        return {item["annotations"][PREFIX + "workloads"]: item["name"] for item in found}
+
+    found = names(owners)
+    assert len(set(found.values())) == len(found) == 2
+    assert all(valid_name(name) and name == name.lower() for name in found.values())
+    assert names(owners[::-1]) == found
+    assert set(names(owners[:1]).values()) == {"foo-bar-baz" if owners[0][0] == "Foo" else "wasmapp-x"}
+
+
 def test_a_pod_with_itself_needs_no_rule() -> None:
     found = made(flow("shop/web-1", "shop/web-1", 80), flow("shop/web-1", "127.0.0.1", 80))
     assert found.used.all()
