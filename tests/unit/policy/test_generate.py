@@ -174,6 +174,25 @@ def test_api_server_and_nodes_are_entities_for_cilium() -> None:
     assert plain.documents[0]["spec"]["egress"][0]["to"] == [{"ipBlock": {"cidr": "192.168.0.1/32"}}]
 
 
+@pytest.mark.parametrize("form", ["networkpolicy", "cilium"])
+def test_every_address_of_a_node_that_was_not_seen_counts_as_beyond(form: str) -> None:
+    records = Records()
+    records.namespaces.append(Namespace("shop", {}))
+    records.nodes.append(Node("n2", {}, ("192.168.0.2", "198.18.0.2", "fd00::2")))
+    records.pods.append(Pod("shop", "web-1", {"app": "web"}, ("10.0.1.1", "fd01::1")))
+
+    def beyond(*items: dict[str, Any]) -> int:
+        (rule,) = made(*items, records=records, form=form, directions=("egress",)).evidence
+        return rule.beyond
+
+    first = flow("shop/web-1", "192.168.0.2", 10250)
+    assert beyond(first) == 2
+    assert beyond(first, flow("shop/web-1", "Node/n2", 10250)) == 2
+    assert beyond(flow("shop/web-1", "Node/n2", 10250)) == 2  # one of the three
+    assert beyond(first, flow("shop/web-1", "198.18.0.2", 10250)) == 1
+    assert beyond(first, flow("shop/web-1", "192.168.0.2", 443)) == 4
+
+
 def names(*answers: tuple[str, str], dns: bool = True) -> list[Any]:
     records = shop()
     records.answers += [Answer(name, address) for name, address in answers]
