@@ -28,7 +28,8 @@ from fathom.policy.subjects import Subjects
 
 Form = Literal["networkpolicy", "cilium"]
 DNS = 53
-_NAME = re.compile(r"[-a-z0-9_.]{1,253}\Z")
+#: What a matchName may be (the pattern in Cilium's CRD).
+_NAME = re.compile(r"(?!.{254})[-a-z0-9_]+(?:\.[-a-z0-9_]+)*\Z")
 _DNS_PORTS = ((6, DNS, DNS), (17, DNS, DNS))
 Span = tuple[int, int, int]  # IP protocol number, first and last port
 Kind = Literal["pods", "namespace", "server", "nodes", "name", "blocks"]

@@ -214,6 +214,9 @@ def test_a_clear_name_is_a_peer_with_its_dns_rule() -> None:
         ([("one.example", "198.51.100.1"), ("two.example", "198.51.100.1")], True),  # two names, one address
         ([("one.example", "198.51.100.1"), ("one.example", "10.96.0.9")], True),  # a name that is inside, too
         ([("one.example", "198.51.100.1")], False),  # no DNS was seen
+        ([("a..example", "198.51.100.1")], True),  # no names for a CiliumNetworkPolicy
+        ([(".example.com", "198.51.100.1")], True),
+        ([("a." * 127 + "com", "198.51.100.1")], True),
     ],
 )
 def test_an_unclear_name_is_never_a_peer(answers: list[tuple[str, str]], dns: bool) -> None:
