@@ -188,7 +188,8 @@ class Graph(msgspec.Struct, frozen=True):
 class Generation(msgspec.Struct, frozen=True):
     """Generated documents, sorted by namespace and name, and the evidence of each rule.
 
-    ``left_out``: groups of flows that say nothing, each with its reason (in ``verdict``), ``left_out_flows`` of all.
+    ``left_out``: groups of flows that say nothing, each with its reason (in ``verdict``), ``left_out_flows`` of all (of
+    those of the workloads that were asked for, where only some were).
     ``used`` counts flows that the policies allow because they were seen; ``beyond`` how many (pair of pods, port) and
     (address, port) are allowed that were not; no block holds more than ``bound`` addresses for each that was seen.
     """

@@ -98,18 +98,20 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
 @dataclass(frozen=True)
 class Generated:
     """Documents sorted by namespace and name, the evidence of every rule, and for each flow why it is left out (index
-    into ``history.REASONS``). ``bound``: no block holds more than so many addresses for each that was seen."""
+    into ``history.REASONS``), and whether it is ``concerned``: all are, but where only some policies were asked for.
+    ``bound``: no block holds more than so many addresses for each that was seen."""
 
     documents: tuple[dict[str, Any], ...]
     evidence: tuple[Evidence, ...]
     reasons: NDArray[np.uint8]
+    concerned: NDArray[np.bool_]
     left_out: tuple[Group, ...]
     bound: int
 
     @property
     def used(self) -> NDArray[np.bool_]:
         """The flows that the policies allow because they were seen."""
-        found: NDArray[np.bool_] = self.reasons == USED
+        found: NDArray[np.bool_] = (self.reasons == USED) & self.concerned
         return found
 
     @property
@@ -144,9 +146,10 @@ def generate(
         document, behind = maker.policy(number, grants, history, (asked or {}).get(number))
         documents.append(document)
         evidence += behind
-    away = np.flatnonzero(history.left_out != USED)
+    concerned = _concerned(asked, found, subjects)
+    away = np.flatnonzero((history.left_out != USED) & concerned)
     told = group(flows, found, history.left_out, away, REASONS)
-    return Generated(tuple(documents), tuple(evidence), history.left_out, tuple(told), chosen.spread)
+    return Generated(tuple(documents), tuple(evidence), history.left_out, concerned, tuple(told), chosen.spread)
 
 
 def _seen(flows: Flows) -> Window:
@@ -195,6 +198,18 @@ def _asked(only: Iterable[str], inventory: Inventory, subjects: Subjects, seen: 
         for number in of_pods:
             shown.setdefault(number, set()).update(records)
     return {**shown, **{number: set() for number in whole}} if only else None
+
+
+def _concerned(asked: dict[int, set[int]] | None, resolved: Resolved, subjects: Subjects) -> NDArray[np.bool_]:
+    """Which flows have an end that is asked for."""
+    if asked is None:
+        return np.ones(resolved.count, bool)
+    pods = np.zeros(len(subjects.of_pod), bool)
+    for number, records in asked.items():
+        pods |= subjects.of_pod == number if not records else np.isin(np.arange(len(pods)), list(records))
+    found, rows = np.zeros(resolved.count, bool), resolved.rows
+    found[rows["flow"][pods[rows["src_pod"]] | pods[rows["dst_pod"]]]] = True  # the last is no pod
+    return found
 
 
 class _Maker:

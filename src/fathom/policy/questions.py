@@ -293,7 +293,7 @@ def generate(material: Material, choices: Choices | None = None, *, limit: int =
         made.evidence,
         made.left_out[:most],
         len(made.left_out),
-        len(material.flows) - used,
+        int(made.concerned.sum()) - used,
         used,
         made.beyond,
         made.bound,

@@ -281,10 +281,16 @@ def test_for_one_workload_and_for_one_pod() -> None:
         flow("shop/web-1", "203.0.113.9", 443),
     )
     both = made(*items, only=("shop/Deployment/web",))
+    assert both.used.tolist() == [True, True, True]
+    db = made(*items, flow("shop/web-1", "data/db-0", 22, verdict="dropped"), only=("data/StatefulSet/db",))
+    assert db.used.tolist() == [True, False, False, False]
+    assert [(group.dst, group.port) for group in db.left_out] == [("data/StatefulSet/db", 22)]
+    assert not made(flow("shop/web-1", "8.8.8.8", 80, verdict="dropped"), only=("data/StatefulSet/db",)).left_out
     assert [len(d["spec"]["egress"]) for d in both.documents] == [2]
     one = made(*items, only=("shop/web-2",))
     assert [d["spec"]["egress"][0]["to"] for d in one.documents] == [[{"ipBlock": {"cidr": "203.0.113.9/32"}}]]
     assert [rule.flows for rule in one.evidence] == [(1,)]
+    assert one.used.tolist() == [False, True, False]
     assert one.documents[0]["metadata"]["annotations"][PREFIX + "only"] == "shop/web-2"
     with pytest.raises(UsageError):
         made(*items, only=("shop/nobody",))
