@@ -450,6 +450,13 @@ def cilium_policy(tape: Tape, number: int, clusterwide: bool) -> Doc:
     meta = {"name": f"c{number}"}
     if not clusterwide:
         meta["namespace"] = tape.one(SPACES)
+    body: Doc = {"specs": [cilium_spec(tape) for _ in range(1 + tape.below(3))]} if tape.one_in(6) else {}
+    if not body or tape.one_in(4):
+        body["spec"] = cilium_spec(tape)
+    return {"apiVersion": "cilium.io/v2", "kind": kind, "metadata": meta, **body}
+
+
+def cilium_spec(tape: Tape) -> Doc:
     spec: Doc = {"endpointSelector": cilium_selector(tape)}
     for direction, side in (("ingress", "from"), ("egress", "to")):
         if tape.one_in(4):
@@ -459,8 +466,7 @@ def cilium_policy(tape: Tape, number: int, clusterwide: bool) -> Doc:
             spec[direction + "Deny"] = [cilium_rule(tape, side, deny=True)]
     if tape.one_in(8):
         spec["enableDefaultDeny"] = {"ingress": tape.one_in(2)}
-    body = {"specs": [spec]} if tape.one_in(6) else {"spec": spec}
-    return {"apiVersion": "cilium.io/v2", "kind": kind, "metadata": meta, **body}
+    return spec
 
 
 def cilium_selector(tape: Tape) -> Doc:

@@ -1,4 +1,4 @@
-"""Each policy by itself is what a set of that one policy would be, and the audit counts what such sets say."""
+"""Each document by itself is what a set of that one document would be, and the audit counts what such sets say."""
 
 from __future__ import annotations
 
@@ -54,20 +54,23 @@ def prepared(case: Case) -> tuple[Compiled, Resolved, Flows]:
     phases=(Phase.generate,),
 )
 @given(cases(80))
-def test_a_policy_by_itself_is_a_set_of_one(case: Case) -> None:
+def test_a_document_by_itself_is_a_set_of_one(case: Case) -> None:
     compiled, resolved, _ = prepared(case)
     found = alone(compiled, resolved, range(len(compiled.policies)))
     who = engine.inventory(case.cluster)
     again = resolve(engine.flows(case.flows), who, engine.options(case.settings))
-    for number, one in enumerate(compiled.policies):
-        wanted = evaluate(compile_policies(PolicySet((one,)), who, engine.options(case.settings)), again)
+    titles = [one.title for one in compiled.policies]
+    assert set(found.policy.tolist()) <= {titles.index(title) for title in titles}
+    for title in dict.fromkeys(titles):
+        number, parts = titles.index(title), tuple(one for one in compiled.policies if one.title == title)
+        wanted = evaluate(compile_policies(PolicySet(parts), who, engine.options(case.settings)), again)
         got = np.full(resolved.count, ALLOWED, np.uint8)
         reasons = np.zeros(resolved.count, np.uint32)
         mine = found.of(number)
         got[found.flow[mine]] = found.verdicts.verdict[mine]
         reasons[found.flow[mine]] = found.verdicts.reasons[mine]
-        assert got.tolist() == wanted.verdict.tolist(), one.title
-        assert (reasons > 0).tolist() == (wanted.reasons > 0).tolist(), one.title  # words of reasons are the set's
+        assert got.tolist() == wanted.verdict.tolist(), title
+        assert (reasons > 0).tolist() == (wanted.reasons > 0).tolist(), title  # words of reasons are the set's
 
 
 def test_only_flows_that_a_policy_concerns_are_told() -> None:
@@ -110,6 +113,29 @@ def test_two_policies_allow_together_what_each_alone_would_deny() -> None:
         ("NetworkPolicy a/web", "a/Pod/ops", ("NetworkPolicy a/web",)),
         ("NetworkPolicy a/ops", "a/Pod/web", ("NetworkPolicy a/ops",)),
     }
+
+
+def test_the_specs_of_one_document_are_judged_together() -> None:
+    """What one of them allows the other need not."""
+    specs = [
+        {
+            "endpointSelector": {"matchLabels": {"app": "db"}},
+            "ingress": [{"fromEndpoints": [{"matchLabels": {"app": app}}]}],
+        }
+        for app in ("web", "ops")
+    ]
+    document = {
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumNetworkPolicy",
+        "metadata": {"name": "both", "namespace": "a"},
+        "specs": specs,
+    }
+    found = audited([], [document], [flow("a/web", "a/db", count=7)])
+    title = "CiliumNetworkPolicy a/both"
+    assert found.counts == (Count("", "allowed", False, 1, 7), Count(title, "allowed", False, 1, 7))
+    assert found.offenders == ()
+    again = audited([], [document], [flow("a/db", "a/db"), flow("a/web", "a/ops")])
+    assert {count.verdict for count in again.counts} == {"allowed"}
 
 
 def test_a_denial_is_told_with_its_evidence() -> None:
@@ -185,7 +211,8 @@ def test_counts_are_those_of_the_verdicts_on_made_up_sets(case: Case) -> None:
     resolved = resolve(flows, who, OPTIONS)
     base = engine.accepted(engine.policy_set(case.other))
     union, own = together(base, engine.accepted(engine.policy_set(case.policies)))
-    assert len({p.title for p in union.policies}) == len(union.policies)
+    titles = [p.title for p in union.policies]
+    assert {titles[number] for number in own}.isdisjoint(titles[: len(titles) - len(own)])
     before = evaluate(compile_policies(base, who, OPTIONS), resolved)
     compiled = compile_policies(union, who, OPTIONS)
     found = audit(compiled, own, flows, resolved, before)

@@ -69,6 +69,25 @@ def test_an_unknown_field_may_mean_more_or_less(rule: str, place: str, flows: di
     assert {*world().reasons(ingress(rule), unknown[0])} == {"a part of a policy is not understood"}
 
 
+@pytest.mark.parametrize(
+    ("version", "kind"),
+    [
+        ("networking.gke.io/v1alpha1", "FQDNNetworkPolicy"),
+        ("k8s.cni.cncf.io/v1beta1", "MultiNetworkPolicy"),
+        ("example.org/v1", "TeamNetworkPolicySet"),
+    ],
+)
+def test_what_is_called_a_policy_may_do_anything_whatever_its_group(version: str, kind: str) -> None:
+    doc = {"apiVersion": version, "kind": kind, "metadata": {"name": "p", "namespace": "a"}, "spec": {}}
+    assert problems(doc) == [("", "not-understood")]
+    every = [*ingress("{}"), doc]
+    assert world().see(every, "a/db > a/web TCP/80") == "unknown"
+    assert world().reasons(every, "a/db > a/web TCP/80") == ["a part of a policy is not understood"]
+    assert world().see(every, "8.8.8.8 > b/web TCP/80") == "allowed"
+    other = {**doc, "kind": "NetworkAttachmentDefinition"}
+    assert problems(other) == []
+
+
 def test_an_unknown_field_of_the_subject_may_select_any_pod_of_the_namespace() -> None:
     doc = policy("a/p", "{podSelector: {matchLabels: {app: web}, strange: 1}}")
     assert world().see([doc], "b/web > a/web TCP/80") == "unknown"

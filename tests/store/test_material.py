@@ -225,10 +225,9 @@ def test_without_a_window_it_is_all_that_was_told(store, world):
         material(store, Window(HOUR, HOUR))
 
 
-def test_a_workload_or_a_node_can_be_chosen(store, world):
+def test_a_node_can_be_chosen(store, world):
     other = world.edge("b", kind="Deployment", namespace="ns", pod="p", node="n2")
     store.write(world.batch((edge(world), HOUR, {}), (other, HOUR, {})))
-    assert material(store, workload="ns/Deployment/b").flows.rows["edge"].tolist() == [other.id]
     assert material(store, node="n1").flows.rows["edge"].tolist() == [edge(world).id]
 
 

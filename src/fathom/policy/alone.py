@@ -2,7 +2,7 @@
 
 The set is compiled once, and all of its policies are evaluated in one pass: over pairs of a flow and a policy that
 concerns it, each going through a program of that one policy. So the cost grows with such pairs, not with the product
-of policies and flows.
+of policies and flows. The parts of one document (``specs`` of Cilium) are one policy here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fathom.policy.bits import Bools
-from fathom.policy.compile import Compiled, Group, Side, program
+from fathom.policy.compile import Compiled, Group, Member, Side, program
 from fathom.policy.endpoints import EGRESS, INGRESS
 from fathom.policy.evaluate import Programs, Verdicts, evaluate
 from fathom.policy.index import HOST_POD, NODE, POD
@@ -28,8 +28,9 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Alone:
-    """Policies by themselves: pairs of a ``policy`` (number in the set) and a ``flow`` (number) that it concerns,
-    sorted by policy, then by flow; ``resolved`` and ``verdicts`` have one entry for each pair."""
+    """Policies by themselves: pairs of a ``policy`` (number in the set; the first of a document's parts) and a
+    ``flow`` (number) that it concerns, sorted by policy, then by flow; ``resolved`` and ``verdicts`` have one entry for
+    each pair."""
 
     policy: Ints
     flow: Ints
@@ -42,6 +43,12 @@ class Alone:
         return slice(first, last)
 
 
+def parts(compiled: Compiled, policies: Sequence[int]) -> dict[int, int]:
+    """Each of ``policies`` (numbers in the set) → the first of them that is of the same document."""
+    first: dict[str, int] = {}
+    return {number: first.setdefault(compiled.policies[number].title, number) for number in policies}
+
+
 def alone(compiled: Compiled, resolved: Resolved, policies: Sequence[int]) -> Alone:
     """The verdicts of each of ``policies`` (numbers in the set) by itself.
 
@@ -49,8 +56,9 @@ def alone(compiled: Compiled, resolved: Resolved, policies: Sequence[int]) -> Al
     (where it is not known who opened: either end); for any other flow its verdict is ``allowed``.
     """
     compiled = compiled.current()
-    sides = {direction: _Single(compiled, direction, policies) for direction in DIRECTIONS}
-    hosts = [number for number in policies if compiled.policies[number].hosts]
+    whole = parts(compiled, policies)
+    sides = {direction: _Single(compiled, direction, whole) for direction in DIRECTIONS}
+    hosts = sorted({whole[number] for number in policies if compiled.policies[number].hosts})
     row, policy = _concerned(resolved, compiled, sides, hosts)
     pairs = np.unique(np.stack([policy, resolved.rows["flow"][row]]), axis=1).astype(np.int64)
     part, origin, pair = _part(resolved, pairs[1])
@@ -63,23 +71,27 @@ def alone(compiled: Compiled, resolved: Resolved, policies: Sequence[int]) -> Al
 
 
 class _Single:
-    """Programs of single policies in one direction, and which of them the pods of each group of the set go through."""
+    """Programs of single policies in one direction, and which of them the pods of each group of the set go through.
 
-    def __init__(self, compiled: Compiled, direction: Direction, policies: Sequence[int]) -> None:
+    ``whole``: as ``parts`` says.
+    """
+
+    def __init__(self, compiled: Compiled, direction: Direction, whole: dict[int, int]) -> None:
         self._groups = compiled.sides[direction].groups
-        wanted = set(policies)
-        numbers: dict[tuple[int, bool], int] = {}
+        numbers: dict[tuple[Member, ...], int] = {}
         made: list[Group] = []
         members: list[tuple[int, int, int]] = []
         for group, held in enumerate(self._groups):
+            mine: dict[int, list[Member]] = {}
             for member in held.members:
-                if member.policy not in wanted:
-                    continue
-                key = (member.policy, member.sure)
+                if member.policy in whole:
+                    mine.setdefault(whole[member.policy], []).append(member)
+            for policy, together in mine.items():
+                key = tuple(together)
                 if key not in numbers:
                     numbers[key] = len(made)
-                    made.append(program(compiled.policies, direction, [member], compiled.sides[direction].rules))
-                members.append((group, member.policy, numbers[key]))
+                    made.append(program(compiled.policies, direction, together, compiled.sides[direction].rules))
+                members.append((group, policy, numbers[key]))
         table = np.array(sorted(members), np.int64).reshape(-1, 3)
         #: For each group of the set its policies and their programs, behind one another.
         self.policy, self.program = table[:, 1], table[:, 2]

@@ -18,9 +18,10 @@ from fathom.policy.generate import Evidence
 from fathom.policy.problems import Problem
 from fathom.policy.replay import Group
 
-#: Kinds of a graph; and of its nodes. ``unknown``: named by a flow, and not in the inventory.
+#: Kinds of a graph; and of its nodes. ``service``: one that leads to several workloads, or none; ``unknown``: named by
+#: a flow, and not in the inventory.
 GraphKind = Literal["recorded", "static"]
-NodeKind = Literal["workload", "node", "outside", "unknown"]
+NodeKind = Literal["workload", "service", "node", "outside", "unknown"]
 
 
 class Basis(msgspec.Struct, frozen=True):
@@ -174,7 +175,7 @@ class GraphLink(msgspec.Struct, frozen=True, order=True):
 
 
 class Graph(msgspec.Struct, frozen=True):
-    """Who talks to whom (recorded), or who may (static). Links between ends that no policy isolates are not part of a
+    """Who talks to whom (recorded), or who may (static). Links between ends that no policy selects are not part of a
     static graph: all of them are allowed."""
 
     kind: GraphKind
@@ -187,7 +188,8 @@ class Graph(msgspec.Struct, frozen=True):
 class Generation(msgspec.Struct, frozen=True):
     """Generated documents, sorted by namespace and name, and the evidence of each rule.
 
-    ``left_out``: groups of flows that say nothing, each with its reason (in ``verdict``), ``left_out_flows`` of all.
+    ``left_out``: groups of flows that say nothing, each with its reason (in ``verdict``), ``left_out_flows`` of all (of
+    those of the workloads that were asked for, where only some were).
     ``used`` counts flows that the policies allow because they were seen; ``beyond`` how many (pair of pods, port) and
     (address, port) are allowed that were not; no block holds more than ``bound`` addresses for each that was seen.
     """

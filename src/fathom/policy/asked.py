@@ -27,8 +27,8 @@ class Text(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Asked(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The recorded traffic that is asked about: of ``since`` to ``until`` (default: until now), of one workload, node
-    and cluster."""
+    """The recorded traffic that is asked about: of ``since`` to ``until`` (default: until now), of one workload (at
+    either end), as one node saw it, of one cluster."""
 
     since: Name = "24h"
     until: Name = ""
@@ -79,6 +79,6 @@ class GraphAsked(PoliciesAsked, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class GenerateAsked(Asked, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Policies from recorded traffic."""
+    """Policies from recorded traffic: all of it, whatever ``workload`` they are for; a ``node`` is refused."""
 
     choices: Choices = field(default_factory=Choices)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fathom.policy.alone import Alone, alone
+from fathom.policy.alone import Alone, alone, parts
 from fathom.policy.bits import Bools
 from fathom.policy.columns import total
 from fathom.policy.compile import Compiled
@@ -66,7 +66,7 @@ def audit(
     found.offenders += [_offender("", item) for item in explained]
     apart = alone(compiled, resolved, own)
     new = passed[apart.flow] & (apart.verdicts.verdict != ALLOWED)
-    for number in own:
+    for number in dict.fromkeys(parts(compiled, own).values()):
         title, mine = compiled.policies[number].title, apart.of(number)
         found.one(title, flows.select(apart.flow[mine]), _part(apart, mine), new[mine])
     return Findings(tuple(found.counts), tuple(found.reasons), tuple(found.offenders + found.others))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,6 +162,13 @@ class Compiled:
             chosen.update(member.policy for group in groups for member in side.groups[group].members)
         speaking = [n for n, p in enumerate(self.policies) if not p.hosts and (p.isolates or p.rules or p.unclear)]
         return [self.policies[number].title for number in speaking if number not in chosen]
+
+    def isolated(self, direction: Direction, profiles: NDArray[Any]) -> Bools:
+        """Whether policies surely isolate pods of each of ``profiles``: what no rule allows is denied there."""
+        side = self.sides[direction]
+        sure = np.array([*(group.isolated[0] for group in side.groups), False])
+        found: Bools = sure[side.group_of[self.classes.profile_column[profiles]]]
+        return found
 
     def current(self) -> Compiled:
         """This, or compiled again where the index has met pods of namespaces that it did not know."""

@@ -64,13 +64,14 @@ class Connectivity:
     """What one policy set says between ends. Planes are packed over ports: (may be allowed, may be denied).
 
     ``egress[g]`` and ``ingress[g]``: ends × ports for each kind of subject; ``of`` maps an end to its g, -1: all
-    allowed. ``hosts``: policies that are not understood select nodes.
+    allowed; ``isolated`` are the ends that policies isolate. ``hosts``: policies that are not understood select nodes.
     """
 
     ends: Ends
     ports: tuple[PortSpan, ...]
     planes: dict[Direction, Planes]
     of: dict[Direction, NDArray[np.int64]]
+    isolated: dict[Direction, Bools]
     hosts: bool
 
     def from_end(self, src: int) -> Planes:
@@ -102,7 +103,8 @@ def connectivity(compiled: Compiled, ends: Ends, ports: tuple[PortSpan, ...]) ->
     of: dict[Direction, NDArray[np.int64]] = {}
     for direction in DIRECTIONS:
         planes[direction], of[direction] = _Static(compiled, ends, ports, direction).run()
-    return Connectivity(ends, ports, planes, of, compiled.hosts)
+    isolated = {way: (ends.kind == POD) & compiled.isolated(way, ends.profile) for way in DIRECTIONS}
+    return Connectivity(ends, ports, planes, of, isolated, compiled.hosts)
 
 
 class _Static:

@@ -61,7 +61,7 @@ def exposed(compiled: Compiled, *, time: int | None = None, sources: int = MOST_
 
 def _reach(whole: Connectivity) -> dict[int, NDArray[np.bool_]]:
     """End that is open for ingress → whether each end may reach some port of it."""
-    open_ends = np.flatnonzero((whole.ends.kind == POD) & (whole.of["ingress"] < 0))
+    open_ends = np.flatnonzero((whole.ends.kind == POD) & ~whole.isolated["ingress"])
     found = np.zeros((len(open_ends), len(whole.ends)), bool)
     for src in range(len(whole.ends)):
         allowed, _ = whole.from_end(src)
@@ -73,7 +73,7 @@ def _exposed(
     whole: Connectivity, reach: dict[int, NDArray[np.bool_]], workload: str, mine: list[int], most: int
 ) -> Exposed | None:
     ends = whole.ends
-    open_in: dict[Direction, list[int]] = {d: [n for n in mine if whole.of[d][n] < 0] for d in DIRECTIONS}
+    open_in: dict[Direction, list[int]] = {d: [n for n in mine if not whole.isolated[d][n]] for d in DIRECTIONS}
     directions = tuple(direction for direction in DIRECTIONS if open_in[direction])
     if not directions:
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -28,11 +28,11 @@ from fathom.policy.history import NEVER, REASONS, USED, History, Limits, Observa
 from fathom.policy.history import read as read_history
 from fathom.policy.index import POD
 from fathom.policy.inventory import Inventory
-from fathom.policy.labelling import workload_of
+from fathom.policy.labelling import naming, workload_of
 from fathom.policy.model import Direction
 from fathom.policy.replay import Group, group
 from fathom.policy.resolve import Resolved, resolve
-from fathom.policy.subjects import Subject, Subjects
+from fathom.policy.subjects import NOBODY, Subject, Subjects
 from fathom.policy.thin import Need, Seen, too_little
 from fathom.policy.yamltext import blocks
 
@@ -57,8 +57,9 @@ class Window:
 class Choices:
     """What to generate.
 
-    ``form``: NetworkPolicy or CiliumNetworkPolicy. ``directions`` are isolated. ``only``: ``ns/Kind/name`` of
-    workloads, or ``ns/pod`` for the policy of a pod's workload as that pod alone shows it; empty: all that were seen.
+    ``form``: NetworkPolicy or CiliumNetworkPolicy. ``directions`` are isolated. ``only``: ``name``, ``Kind/name`` or
+    ``ns/Kind/name`` of workloads that were seen, where ``*`` stands for any text (one that is named in full need not
+    have been), or ``ns/pod`` for the policy of a pod's workload as that pod alone shows it; empty: all that were seen.
     ``spread``: how many addresses a block may hold for each that was seen (1: none beyond). ``merge_ports``: from how
     many adjacent ports on they are one range (0: never). ``widen``: peers become all pods of their namespace.
     """
@@ -97,18 +98,20 @@ class Evidence(msgspec.Struct, frozen=True, gc=False):
 @dataclass(frozen=True)
 class Generated:
     """Documents sorted by namespace and name, the evidence of every rule, and for each flow why it is left out (index
-    into ``history.REASONS``). ``bound``: no block holds more than so many addresses for each that was seen."""
+    into ``history.REASONS``), and whether it is ``concerned``: all are, but where only some policies were asked for.
+    ``bound``: no block holds more than so many addresses for each that was seen."""
 
     documents: tuple[dict[str, Any], ...]
     evidence: tuple[Evidence, ...]
     reasons: NDArray[np.uint8]
+    concerned: NDArray[np.bool_]
     left_out: tuple[Group, ...]
     bound: int
 
     @property
     def used(self) -> NDArray[np.bool_]:
         """The flows that the policies allow because they were seen."""
-        found: NDArray[np.bool_] = self.reasons == USED
+        found: NDArray[np.bool_] = (self.reasons == USED) & self.concerned
         return found
 
     @property
@@ -126,7 +129,7 @@ def generate(
 ) -> Generated:
     """Policies for the workloads that ``flows`` show. ``resolved``: the flows' resolution, where it is there already.
 
-    Raises UsageError if a workload or pod of ``choices.only`` is not in the inventory, or nothing is to be isolated.
+    Raises UsageError if a workload or pod of ``choices.only`` is not there, or nothing is to be isolated.
     """
     chosen, span = choices or Choices(), window or _seen(flows)
     if not chosen.directions:
@@ -136,16 +139,17 @@ def generate(
     found = resolve(flows, inventory) if resolved is None else resolved
     subjects = Subjects(inventory.index)
     history = read_history(flows, found, subjects, chosen.limits)
-    asked = _asked(chosen.only, inventory, subjects)
+    asked = _asked(chosen.only, inventory, subjects, history.subjects)
     maker = _Maker(flows, found, subjects, chosen, span, _pods(inventory, found, subjects, span))
     documents, evidence = [], []
     for number, grants in maker.policies(history, asked):
         document, behind = maker.policy(number, grants, history, (asked or {}).get(number))
         documents.append(document)
         evidence += behind
-    away = np.flatnonzero(history.left_out != USED)
+    concerned = _concerned(asked, found, subjects)
+    away = np.flatnonzero((history.left_out != USED) & concerned)
     told = group(flows, found, history.left_out, away, REASONS)
-    return Generated(tuple(documents), tuple(evidence), history.left_out, tuple(told), chosen.spread)
+    return Generated(tuple(documents), tuple(evidence), history.left_out, concerned, tuple(told), chosen.spread)
 
 
 def _seen(flows: Flows) -> Window:
@@ -175,22 +179,37 @@ def _pods(inventory: Inventory, resolved: Resolved, subjects: Subjects, window: 
     return found
 
 
-def _asked(only: Iterable[str], inventory: Inventory, subjects: Subjects) -> dict[int, set[int]] | None:
-    """Subject → the pod records that it is asked for by (empty: all); None: every subject."""
-    found: dict[int, set[int]] = {}
+def _asked(only: Iterable[str], inventory: Inventory, subjects: Subjects, seen: Set[int]) -> dict[int, set[int]] | None:
+    """Subject → the pod records that it is asked for by (empty: all); None: every subject. ``seen``: subjects."""
+    shown: dict[int, set[int]] = {}
+    whole: set[int] = set()
     index, pods = inventory.index, inventory.records.pods
     for text in only:
-        names = [text] if text.count("/") == 2 else []
         records = {int(index.presences["pod"][row]) for row in index.by_pod.get(text, ())}
-        names += sorted({workload_of(pods[number]) for number in records})
-        numbers = {subjects.of_workload[name] for name in names if name in subjects.of_workload}
-        if not numbers:
+        of_pods = {subjects.of_workload.get(workload_of(pods[number]), NOBODY) for number in records} - {NOBODY}
+        means = naming(text)
+        named = {n for name, n in subjects.of_workload.items() if name == text or (n in seen and means(name))}
+        if not (of_pods or named):
             raise UsageError(
-                f"no policy can be made for {text!r}", do="name a workload as ns/Kind/name, a pod as ns/pod"
+                f"no policy can be made for {text!r}",
+                do="name a workload that was seen as name, Kind/name or ns/Kind/name, or a pod as ns/pod",
             )
-        for number in numbers:
-            found.setdefault(number, set()).update(records)
-    return found if only else None
+        whole |= named
+        for number in of_pods:
+            shown.setdefault(number, set()).update(records)
+    return {**shown, **{number: set() for number in whole}} if only else None
+
+
+def _concerned(asked: dict[int, set[int]] | None, resolved: Resolved, subjects: Subjects) -> NDArray[np.bool_]:
+    """Which flows have an end that is asked for."""
+    if asked is None:
+        return np.ones(resolved.count, bool)
+    pods = np.zeros(len(subjects.of_pod), bool)
+    for number, records in asked.items():
+        pods |= subjects.of_pod == number if not records else np.isin(np.arange(len(pods)), list(records))
+    found, rows = np.zeros(resolved.count, bool), resolved.rows
+    found[rows["flow"][pods[rows["src_pod"]] | pods[rows["dst_pod"]]]] = True  # the last is no pod
+    return found
 
 
 class _Maker:
@@ -226,8 +245,7 @@ class _Maker:
                     subject in asked and len(self._shown(seen.evidence([number]), asked[subject], direction))
                 ):
                     by_subject[direction][subject].append(number)
-        observed = {subject for d in history.observations for subject in history.observations[d].subject}
-        for subject in sorted(observed if asked is None else asked, key=self._key):
+        for subject in sorted(history.subjects if asked is None else asked, key=self._key):
             yield (
                 subject,
                 {

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Literal
 
 import msgspec
+import numpy as np
 
 from fathom.policy.addresses import Address
 from fathom.policy.aggregation import Known, aggregate, size
@@ -27,7 +28,8 @@ from fathom.policy.subjects import Subjects
 
 Form = Literal["networkpolicy", "cilium"]
 DNS = 53
-_NAME = re.compile(r"[-a-z0-9_.]{1,253}\Z")
+#: What a matchName may be (the pattern in Cilium's CRD).
+_NAME = re.compile(r"(?!.{254})[-a-z0-9_]+(?:\.[-a-z0-9_]+)*\Z")
 _DNS_PORTS = ((6, DNS, DNS), (17, DNS, DNS))
 Span = tuple[int, int, int]  # IP protocol number, first and last port
 Kind = Literal["pods", "namespace", "server", "nodes", "name", "blocks"]
@@ -77,6 +79,8 @@ class Granter:
         self.subjects = subjects
         self.shape = shape
         self.names = resolved.names
+        self._rows = resolved.rows
+        self._start = np.searchsorted(resolved.rows["flow"], np.arange(resolved.count))
         self.known = Known(one for item in self.index.addresses.values for one in item)
         self._spaces: dict[str, set[str]] = defaultdict(set)
         for pod in self.index.records.pods:
@@ -95,7 +99,7 @@ class Granter:
         asks_dns = direction == "egress" and bool(pods[True] or others[True])
         for dns in (True, False):
             found += self._pods(subject, seen, pods[dns], dns=dns)
-            found += self._nodes(seen, others[dns], dns=dns)
+            found += self._nodes(direction, seen, others[dns], dns=dns)
             found += self._outside(seen, others[dns], dns=dns, names=asks_dns and not dns)
         return sorted(found, key=lambda grant: _place(grant, self.subjects))
 
@@ -154,15 +158,17 @@ class Granter:
         port = _one_port(seen.protocol[number], seen.port[number])
         return Grant(Peer("pods", subject=theirs), port, (number,), False, max(0, beyond))
 
-    def _nodes(self, seen: Observations, peers: Mapping[int, list[int]], *, dns: bool) -> list[Grant]:
+    def _nodes(
+        self, direction: Direction, seen: Observations, peers: Mapping[int, list[int]], *, dns: bool
+    ) -> list[Grant]:
         by_ports: dict[tuple[Span, ...], tuple[set[str], list[int]]] = defaultdict(lambda: (set(), []))
         if self.shape.form == "cilium":
             numbers = [n for code, of_it in peers.items() if NODES <= code < ADDRESSES for n in of_it]
             if not numbers:
                 return []
             ports = self._spans(seen, numbers, dns=dns)
-            pairs = {(seen.peer[n], seen.protocol[n], seen.port[n]) for n in numbers}
-            beyond = len(self.index.nodes.values) * count(ports) - len(pairs)
+            every = sum([max(1, len(self._node_addresses(name))) for name in self.index.nodes.values])
+            beyond = max(0, every * count(ports) - self._spoken(direction, seen, numbers))
             return [Grant(Peer("nodes"), ports, tuple(sorted(numbers)), dns, beyond)]
         for code, of_it in peers.items():
             if NODES <= code < ADDRESSES:
@@ -171,11 +177,22 @@ class Granter:
                 numbers += of_it
         found: list[Grant] = []
         for ports, (nodes, numbers) in by_ports.items():
-            held = [one for name in nodes for one in self._node_addresses(name)]
-            pairs = {(seen.peer[n], seen.protocol[n], seen.port[n]) for n in numbers}
-            beyond = len(nodes) * count(ports) - len(pairs)
-            found.append(Grant(Peer("nodes", blocks=_single(held)), ports, tuple(sorted(numbers)), dns, beyond))
+            blocks = _single(one for name in nodes for one in self._node_addresses(name))
+            beyond = max(0, len(blocks) * count(ports) - self._spoken(direction, seen, numbers))
+            found.append(Grant(Peer("nodes", blocks=blocks), ports, tuple(sorted(numbers)), dns, beyond))
         return found
+
+    def _spoken(self, direction: Direction, seen: Observations, numbers: Iterable[int]) -> int:
+        """How many (address of a node, port) were seen; a node of which no flow tells the address is one."""
+        column = self._rows["dst_addresses" if direction == "egress" else "src_addresses"]
+        found: dict[tuple[int, int, int], set[Address]] = defaultdict(set)
+        for n in numbers:
+            sets = set(column[self._start[seen.evidence([n])]].tolist())
+            told = (self.index.addresses.values[number] for number in sets)
+            found[seen.peer[n], seen.protocol[n], seen.port[n]].update(
+                one for item in told if len(item) == 1 for one in item
+            )
+        return sum([max(1, len(addresses)) for addresses in found.values()])
 
     def _node_addresses(self, name: str) -> list[Address]:
         texts = [text for item in self.index.node_records.get(name, ()) for text in item.addresses]

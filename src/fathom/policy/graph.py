@@ -63,12 +63,14 @@ def _named(compiled: Compiled, names: Iterable[str]) -> list[GraphNode]:
     isolated = _isolated(compiled.current())
     found = []
     for name in sorted(names):
-        space, slash, _ = name.partition("/")
+        space, slash, rest = name.partition("/")
         if name in isolated:
             held = isolated[name]
             found.append(GraphNode(name, "workload", space, held["ingress"], held["egress"]))
         elif space == "Node":
             found.append(GraphNode(name, "node"))
+        elif (space, rest.removeprefix("Service/")) in compiled.index.services and rest.startswith("Service/"):
+            found.append(GraphNode(name, "service", space))
         else:
             found.append(GraphNode(name, "unknown" if slash else "outside", space if slash else ""))
     return found
@@ -78,6 +80,7 @@ def _isolated(compiled: Compiled) -> dict[str, dict[Direction, bool | None]]:
     """Workload → whether each of its pods is isolated, by direction; None where all are on the host's network."""
     index = compiled.index
     table = index.presences
+    isolated = {way: compiled.isolated(way, np.arange(compiled.profiles)) for way in DIRECTIONS}
     found: dict[str, dict[Direction, bool | None]] = {}
     for number, profile, kind in zip(
         table["pod"].tolist(), table["profile"].tolist(), table["kind"].tolist(), strict=True
@@ -85,16 +88,14 @@ def _isolated(compiled: Compiled) -> dict[str, dict[Direction, bool | None]]:
         held = found.setdefault(workload_of(index.records.pods[number]), dict.fromkeys(DIRECTIONS))
         if kind == POD:
             for direction in DIRECTIONS:
-                column = compiled.classes.profile_column[profile]
-                mine = int(compiled.sides[direction].group_of[column]) >= 0
-                held[direction] = mine and held[direction] is not False
+                held[direction] = bool(isolated[direction][profile]) and held[direction] is not False
     return found
 
 
 def static(
     compiled: Compiled, *, time: int | None = None, limit: int = 1_000
 ) -> tuple[list[GraphNode], list[GraphLink], int]:
-    """Nodes, links where a policy isolates at least one end, and how many links the limit left out.
+    """Nodes, links where a policy selects at least one end, and how many links the limit left out.
 
     Workloads that policies do not tell apart are one node. ``time``: epoch seconds, default the newest.
     """
@@ -133,7 +134,7 @@ def _node(whole: Connectivity, name: str, members: list[int]) -> GraphNode:
     if kind != POD:
         return GraphNode(name, "node" if kind == NODE else "outside")
     spaces = {workload.partition("/")[0] for n in members for workload in whole.ends.workloads[n]}
-    isolated = {d: bool((whole.of[d][members] >= 0).all()) for d in DIRECTIONS}
+    isolated = {d: bool(whole.isolated[d][members].all()) for d in DIRECTIONS}
     return GraphNode(
         name, "workload", spaces.pop() if len(spaces) == 1 else "", isolated["ingress"], isolated["egress"]
     )

@@ -124,6 +124,11 @@ class History:
     observations: dict[Direction, Observations]
     left_out: NDArray[np.uint8]
 
+    @property
+    def subjects(self) -> set[int]:
+        """All subjects of observations."""
+        return {subject for seen in self.observations.values() for subject in seen.subject}
+
 
 class _Rows:
     """Columns of the resolution that observations are made of. ``pod``: the first record of each record's pod."""

@@ -6,7 +6,6 @@ question takes it as it is.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,7 +14,7 @@ from fathom.errors import UsageError
 from fathom.policy.coverage import Gap, Loss
 from fathom.policy.flows import Flows
 from fathom.policy.inventory import Inventory
-from fathom.policy.labelling import Labels
+from fathom.policy.labelling import Labels, naming
 from fathom.policy.resolve import resolve
 
 
@@ -41,16 +40,17 @@ class Material:
 
 
 def about(material: Material, workload: str) -> Material:
-    """The same with the flows of one workload only, at either end.
+    """The same with the flows of one workload only, at either end, or behind a service at one.
 
     ``workload`` is ``name``, ``kind/name`` or ``namespace/kind/name``; ``*`` stands for any text in it. Raises
     UsageError if no flow has such an end.
     """
-    labels = Labels(material.flows, resolve(material.flows, material.inventory))
-    count = workload.count("/") + 1
-    pattern = re.compile(".*".join(map(re.escape, workload.split("*"))))
-    meant = np.array([bool(pattern.fullmatch("/".join(text.split("/")[-count:]))) for text in labels.texts], bool)
-    chosen = np.flatnonzero(meant[labels.src] | meant[labels.dst]) if len(meant) else np.zeros(0, np.int64)
+    resolved = resolve(material.flows, material.inventory)
+    labels, named = Labels(material.flows, resolved), naming(workload)
+    meant = np.array([named(text) for text in labels.texts], bool)
+    mine = np.zeros(len(material.flows), bool)
+    mine[resolved.rows["flow"][meant[labels.src_rows] | meant[labels.dst_rows]]] = True
+    chosen = np.flatnonzero(mine | meant[labels.dst])
     if not len(chosen):
         raise UsageError(f"no flow of a workload {workload!r}", do="write name, kind/name or namespace/kind/name")
     return replace(material, flows=material.flows.select(chosen))

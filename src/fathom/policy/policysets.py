@@ -20,7 +20,7 @@ from fathom.policy.problems import Problem, Refused
 
 _CILIUM = ("CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
 #: Groups whose kinds decide about traffic. Their kinds that are not read make verdicts unknown.
-GROUPS = frozenset(
+_GROUPS = frozenset(
     (
         "networking.k8s.io",
         "policy.networking.k8s.io",
@@ -34,6 +34,10 @@ GROUPS = frozenset(
         "k8s.ovn.org",
     )
 )
+#: How kinds of policies are called, in any group.
+_POLICIES = ("NetworkPolicy", "NetworkPolicySet")
+#: Groups that a live cluster is asked for: those, and others that are known to have kinds of policies.
+GROUPS = _GROUPS | {"networking.gke.io", "k8s.cni.cncf.io", "networking.k8s.aws", "network.openshift.io"}
 #: Calico's bookkeeping, and sets of addresses that only its own policies can name.
 _CALICO = (
     *("IPPool", "IPReservation", "IPAMBlock", "IPAMConfig", "IPAMConfiguration", "IPAMHandle", "BlockAffinity"),
@@ -87,7 +91,7 @@ _TOP = frozenset(("apiVersion", "kind", "metadata", "spec", "specs", "status"))
 
 def decides(group: str, kind: str) -> bool:
     """Whether objects of a kind decide about traffic, evaluated or not, as far as the kinds of a group are known."""
-    return group in GROUPS and (group, kind) not in _HARMLESS
+    return kind.endswith(_POLICIES) or (group in _GROUPS and (group, kind) not in _HARMLESS)
 
 
 def read_texts(texts: Iterable[tuple[str, str]], limits: Limits = LIMITS) -> PolicySet:
@@ -143,7 +147,7 @@ def _read(document: Field) -> list[Policy]:
     if not isinstance(document.value, dict):
         raise document.refuse("is not a Kubernetes object")
     group, kind = head(document)
-    if kind not in VERSIONS or group not in GROUPS:
+    if kind not in VERSIONS or group not in _GROUPS:
         return _other(document, group, kind)
     version = document.get("apiVersion").text()
     if version not in VERSIONS[kind]:
@@ -173,7 +177,7 @@ def _other(document: Field, group: str, kind: str) -> list[Policy]:
             raise document.get("apiVersion").refuse(f"a {kind} needs its apiVersion, {VERSIONS[kind][0]}")
         return _unread(document, f"{kind} of the group {group[:64]!r} is not read")
     if decides(group, kind):
-        return _unread(document, f"{kind[:64]} of {group} is not evaluated")
+        return _unread(document, f"{kind[:64]} of {group[:64]} is not evaluated")
     return []
 
 

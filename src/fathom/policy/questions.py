@@ -7,6 +7,7 @@ in ``evaluate``. Each raises UsageError where documents of a policy set were ref
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -264,6 +265,19 @@ def graph(
     return Graph(kind, tuple(nodes), tuple(links), left_out, basis(material, policies, compiled))
 
 
+def whole(choices: Choices, *, workload: str | None = None, node: str | None = None) -> Choices:
+    """``choices`` where one ``workload`` is asked about: policies for it alone, out of all flows.
+
+    Raises UsageError if one ``node`` is asked about: what it saw is not all that its workloads need.
+    """
+    if node:
+        raise UsageError(
+            f"what node {node} saw makes no whole policy: its workloads may have pods and peers elsewhere",
+            do="leave the node out, and choose workloads",
+        )
+    return replace(choices, only=(*choices.only, workload)) if workload else choices
+
+
 def generate(material: Material, choices: Choices | None = None, *, limit: int = LIMIT) -> Generation:
     """Policies for the workloads that the recorded flows show, each rule with its evidence.
 
@@ -279,7 +293,7 @@ def generate(material: Material, choices: Choices | None = None, *, limit: int =
         made.evidence,
         made.left_out[:most],
         len(made.left_out),
-        len(material.flows) - used,
+        int(made.concerned.sum()) - used,
         used,
         made.beyond,
         made.bound,

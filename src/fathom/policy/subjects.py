@@ -9,7 +9,7 @@ added; workloads that no label tells apart are one subject. A workload without l
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
@@ -34,20 +34,26 @@ _Labels = frozenset[tuple[str, str]]
 class Subject(msgspec.Struct, frozen=True):
     """The pods of one workload (or of some that no label tells apart): ``labels`` without ``excluded`` values.
 
-    ``workloads`` are ``ns/Kind/name``, sorted; ``pods`` are the names of the pods that the inventory holds.
+    ``name`` is that of its policies, which no other subject of the namespace has. ``workloads`` are ``ns/Kind/name``,
+    sorted; ``pods`` are the names of the pods that the inventory holds.
     """
 
     namespace: str
+    name: str
     workloads: tuple[str, ...]
     labels: tuple[tuple[str, str], ...]
     excluded: tuple[tuple[str, tuple[str, ...]], ...] = ()
     pods: frozenset[str] = frozenset()
 
-    @property
-    def name(self) -> str:
-        """The name of its policies, ``kind-name``; where that is too long for a name, or none, what is left of it and a
-        hash of it."""
-        return _name(self.workloads[0])
+
+def _names(workloads: Iterable[str]) -> dict[str, str]:
+    """The name of the policies of each of some workloads of one namespace, which may all be there at once.
+
+    ``kind-name``; where that is too long for a name, or none, or another's too, what is left of it and a hash.
+    """
+    plain = {workload: _name(workload) for workload in workloads}
+    often = Counter(plain.values())
+    return {workload: name if often[name] == 1 else _apart(name, workload) for workload, name in plain.items()}
 
 
 @lru_cache(maxsize=1 << 16)
@@ -56,15 +62,17 @@ def _name(workload: str) -> str:
     whole = f"{kind.lower()}-{name}"
     if valid_name(whole) or (len(whole) > _LONGEST and valid_name(whole[:_LONGEST].rstrip("-."))):
         return bounded(whole)
-    told_apart = blake2b(whole.encode(), digest_size=5).hexdigest()
-    return f"{_UNNAMEABLE.sub('-', whole.lower())[: _LONGEST - 11].strip('-') or 'x'}-{told_apart}"
+    return _apart(_UNNAMEABLE.sub("-", whole.lower()).strip("-") or "x", whole)
 
 
 def bounded(name: str) -> str:
     """The name; where it is too long for an object's name, its begin and a hash of it."""
-    if len(name) <= _LONGEST:
-        return name
-    told_apart = blake2b(name.encode(), digest_size=5).hexdigest()
+    return name if len(name) <= _LONGEST else _apart(name, name)
+
+
+def _apart(name: str, hashed: str) -> str:
+    """The begin of the name and a hash of ``hashed``."""
+    told_apart = blake2b(hashed.encode(), digest_size=5).hexdigest()
     return f"{name[: _LONGEST - 11].rstrip('-.')}-{told_apart}"
 
 
@@ -131,12 +139,13 @@ class _Namespace:
             if merged == groups:
                 break
             groups = merged
+        named = _names(group[0] for group in groups)
         for group in groups:
             labels, excluded, _ = found[group]
             if labels:
                 names = frozenset(name for workload in group for name in self.names[workload])
                 exclusions = tuple((key, tuple(sorted(values))) for key, values in sorted(excluded.items()))
-                yield Subject(namespace, group, tuple(sorted(labels)), exclusions, names)
+                yield Subject(namespace, named[group[0]], group, tuple(sorted(labels)), exclusions, names)
 
     def _chosen(self, group: tuple[str, ...]) -> tuple[_Labels, dict[str, set[str]], set[str]]:
         """Labels, exclusions, and the workloads that these do not keep out."""

@@ -54,9 +54,8 @@ def absent(
         against = (outcome != ALLOW) & np.array([not text for text in why], bool)[number]
         for one in writing.add(direction, history.observations[direction], against, number):
             why[one] = why[one] or "no rule would do"
-    for place, text in writing.refused.items():
-        for one in writing.groups[place]:
-            why[one] = why[one] or text
+    for one, text in writing.refused.items():
+        why[one] = why[one] or text
     names, documents = writing.documents(why)
     told = [
         msgspec.structs.replace(item, absent=() if text else tuple(names[n]), no_rule=text)
@@ -90,7 +89,7 @@ def _why(groups: Sequence[Group], number: NDArray[np.int64], left_out: NDArray[n
 
 
 class _Writing:
-    """The peers of each suggested policy, and which groups need it."""
+    """The peers of each suggested policy, and which groups need it; for which groups one is ``refused``, and why."""
 
     def __init__(self, resolved: Resolved, subjects: Subjects, compiled: Compiled) -> None:
         self.index, self.subjects = resolved.index, subjects
@@ -98,7 +97,8 @@ class _Writing:
         self.taken = {(p.namespace, p.name) for p in compiled.policies if p.kind == "NetworkPolicy"}
         self.peers: dict[_Place, dict[int, set[int]]] = {}
         self.groups: dict[_Place, set[int]] = {}
-        self.refused: dict[_Place, str] = {}
+        self.refused: dict[int, str] = {}
+        self._cilium = any(p.kind.startswith("Cilium") for p in compiled.policies)
 
     def add(self, direction: Direction, seen: Observations, against: Bools, number: NDArray[np.int64]) -> set[int]:
         """Take in the observations of flows that are denied at this side (``against``); ``number``: the group of each.
@@ -116,7 +116,11 @@ class _Writing:
             self.groups.setdefault(place, set()).update(mine)
             self.peers.setdefault(place, {}).setdefault(seen.peer[n], set()).update(mine)
             if not self.isolating.selectors(subject, direction):
-                self.refused[place] = "what isolates its pods cannot be said in the podSelector of a NetworkPolicy"
+                why = "what isolates its pods cannot be said in the podSelector of a NetworkPolicy"
+                self.refused |= dict.fromkeys(mine, why)
+            elif self._cilium and _is_node(seen.peer[n]):
+                why = "an ipBlock matches no node where Cilium enforces: an entity of a CiliumNetworkPolicy would"
+                self.refused |= dict.fromkeys(mine, why)
         return set(number[unseen].tolist())
 
     def documents(self, why: Sequence[str]) -> tuple[list[list[str]], list[dict[str, Any]]]:
@@ -160,7 +164,7 @@ class _Writing:
                 pods = {"namespaceSelector": {"matchLabels": {NAME_LABEL: other.namespace}}, **pods}
             yield pods
             return
-        if code < ADDRESSES or API_NODE <= code < API_OUTSIDE:
+        if _is_node(code):
             node = self.index.nodes.values[code - (NODES if code < ADDRESSES else API_NODE)]
             texts = [text for item in self.index.node_records.get(node, ()) for text in item.addresses]
             held = self.index.addresses.values[self.index.address_set(texts)]
@@ -168,6 +172,10 @@ class _Writing:
             held = self.index.addresses.values[code - (ADDRESSES if code < API_NODE else API_OUTSIDE)]
         for one in held:
             yield {"ipBlock": {"cidr": f"{one}/{BITS[one.family]}"}}
+
+
+def _is_node(code: int) -> bool:
+    return NODES <= code < ADDRESSES or API_NODE <= code < API_OUTSIDE
 
 
 def _document(subject: Subject, place: _Place, choice: dict[str, Any], peers: list[dict[str, Any]]) -> dict[str, Any]:

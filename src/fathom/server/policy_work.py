@@ -13,7 +13,7 @@ import msgspec
 from fathom.policy import policysets
 from fathom.policy.asked import Asked, Text
 from fathom.policy.explain import FlowVerdict
-from fathom.policy.material import Material
+from fathom.policy.material import Material, about
 from fathom.policy.model import PolicySet
 from fathom.server.filters import Asked as Stretch
 from fathom.server.policytexts import LIMITS, accepted, in_force
@@ -43,14 +43,14 @@ class PolicyWork:
 
     def material(self, asked: Asked) -> Material:
         """What the store knows of the traffic that is asked about. Raises UsageError if that makes no sense."""
-        return material(
+        found = material(
             self._store,
             self.window(asked),
-            workload=asked.workload,
             node=asked.node,
             cluster=asked.cluster,
             most=self._settings.max_policy_flows,
         )
+        return about(found, asked.workload) if asked.workload else found
 
     def window(self, asked: Asked) -> Window:
         """The stretch of time that is asked about. Raises UsageError if it makes no sense."""
@@ -87,7 +87,7 @@ class PolicyWork:
             raise ProblemError(
                 422,
                 f"the answer holds {len(data)} bytes, more than {self._settings.max_answer_bytes}",
-                do="give a smaller limit, a shorter window, one workload or one node",
+                do="give a smaller limit, a shorter window, or one workload",
             )
         return data
 

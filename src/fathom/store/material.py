@@ -39,13 +39,12 @@ def material(
     store: Store,
     window: Window | None = None,
     *,
-    workload: str = "",
     node: str = "",
     cluster: str = "",
     manifests: Records | None = None,
     most: int = MOST_FLOWS,
 ) -> Material:
-    """All that ``store`` knows of ``window`` (None: of all its time), of the edges of ``workload`` and ``node``.
+    """All that ``store`` knows of ``window`` (None: of all its time), of the edges of ``node``.
 
     The window that it tells of begins with the first observation: before, nobody watched.
 
@@ -60,7 +59,7 @@ def material(
     # By whole hours: of what is old there are sums of hours, which begin before the first observation in them.
     asked = window or store.extent() or Window(0, 0)
     watched = _watched(store, window)
-    query = EdgeQuery(asked, workload=workload, node=node)
+    query = EdgeQuery(asked, node=node)
     spans = store.spans(query)
     _check(len(spans), most)
     table = _Edges(store, spans, cluster)
@@ -229,5 +228,5 @@ def _check(count: int, most: int) -> None:
     if count > most:
         raise UsageError(
             f"there are {count} flows in this window, more than {most}",
-            do="ask for a shorter window, one workload or one node",
+            do="ask for a shorter window, or one node",
         )

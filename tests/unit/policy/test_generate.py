@@ -25,6 +25,7 @@ from fathom.policy.inventory import (
     Slice,
     Workload,
 )
+from fathom.policy.labelling import naming
 from fathom.policy.metadata import valid_name
 from fathom.policy.policysets import read_texts
 
@@ -173,6 +174,25 @@ def test_api_server_and_nodes_are_entities_for_cilium() -> None:
     assert plain.documents[0]["spec"]["egress"][0]["to"] == [{"ipBlock": {"cidr": "192.168.0.1/32"}}]
 
 
+@pytest.mark.parametrize("form", ["networkpolicy", "cilium"])
+def test_every_address_of_a_node_that_was_not_seen_counts_as_beyond(form: str) -> None:
+    records = Records()
+    records.namespaces.append(Namespace("shop", {}))
+    records.nodes.append(Node("n2", {}, ("192.168.0.2", "198.18.0.2", "fd00::2")))
+    records.pods.append(Pod("shop", "web-1", {"app": "web"}, ("10.0.1.1", "fd01::1")))
+
+    def beyond(*items: dict[str, Any]) -> int:
+        (rule,) = made(*items, records=records, form=form, directions=("egress",)).evidence
+        return rule.beyond
+
+    first = flow("shop/web-1", "192.168.0.2", 10250)
+    assert beyond(first) == 2
+    assert beyond(first, flow("shop/web-1", "Node/n2", 10250)) == 2
+    assert beyond(flow("shop/web-1", "Node/n2", 10250)) == 2  # one of the three
+    assert beyond(first, flow("shop/web-1", "198.18.0.2", 10250)) == 1
+    assert beyond(first, flow("shop/web-1", "192.168.0.2", 443)) == 4
+
+
 def names(*answers: tuple[str, str], dns: bool = True) -> list[Any]:
     records = shop()
     records.answers += [Answer(name, address) for name, address in answers]
@@ -194,6 +214,9 @@ def test_a_clear_name_is_a_peer_with_its_dns_rule() -> None:
         ([("one.example", "198.51.100.1"), ("two.example", "198.51.100.1")], True),  # two names, one address
         ([("one.example", "198.51.100.1"), ("one.example", "10.96.0.9")], True),  # a name that is inside, too
         ([("one.example", "198.51.100.1")], False),  # no DNS was seen
+        ([("a..example", "198.51.100.1")], True),  # no names for a CiliumNetworkPolicy
+        ([(".example.com", "198.51.100.1")], True),
+        ([("a." * 127 + "com", "198.51.100.1")], True),
     ],
 )
 def test_an_unclear_name_is_never_a_peer(answers: list[tuple[str, str]], dns: bool) -> None:
@@ -258,13 +281,34 @@ def test_for_one_workload_and_for_one_pod() -> None:
         flow("shop/web-1", "203.0.113.9", 443),
     )
     both = made(*items, only=("shop/Deployment/web",))
+    assert both.used.tolist() == [True, True, True]
+    db = made(*items, flow("shop/web-1", "data/db-0", 22, verdict="dropped"), only=("data/StatefulSet/db",))
+    assert db.used.tolist() == [True, False, False, False]
+    assert [(group.dst, group.port) for group in db.left_out] == [("data/StatefulSet/db", 22)]
+    assert not made(flow("shop/web-1", "8.8.8.8", 80, verdict="dropped"), only=("data/StatefulSet/db",)).left_out
     assert [len(d["spec"]["egress"]) for d in both.documents] == [2]
     one = made(*items, only=("shop/web-2",))
     assert [d["spec"]["egress"][0]["to"] for d in one.documents] == [[{"ipBlock": {"cidr": "203.0.113.9/32"}}]]
     assert [rule.flows for rule in one.evidence] == [(1,)]
+    assert one.used.tolist() == [False, True, False]
     assert one.documents[0]["metadata"]["annotations"][PREFIX + "only"] == "shop/web-2"
     with pytest.raises(UsageError):
         made(*items, only=("shop/nobody",))
+    assert made(*items, only=("shop/web-2", "web")).documents[0]["spec"] == both.documents[0]["spec"]
+
+
+@pytest.mark.parametrize("name", ["web", "Deployment/web", "*/w*", "shop/*/*", "*e*b"])
+def test_a_workload_that_was_seen_is_named_in_short(name: str) -> None:
+    found = made(flow("shop/web-1", "data/db-0", 5432), flow("203.0.113.9", "shop/web-1"), only=(name,))
+    assert [d["metadata"]["name"] for d in found.documents] == ["deployment-web"]
+    with pytest.raises(UsageError, match="no policy can be made for"):
+        made(flow("shop/web-1", "shop/web-2"), only=("db",))
+    assert made(flow("shop/web-1", "shop/web-2"), only=("data/StatefulSet/db",)).documents
+
+
+def test_a_pattern_is_matched_in_bounded_time() -> None:
+    assert not naming("*a" * 1_000 + "*b")("a" * 3_000)
+    assert naming("*a" * 1_000 + "*b")("a" * 3_000 + "b")
 
 
 def test_overlapping_labels_are_told_apart() -> None:
@@ -375,6 +419,26 @@ def test_names_of_policies_are_names_however_long_the_workloads_are() -> None:
     assert len(set(names)) == 2
     assert names[0].startswith("deployment-wwww")
     assert not read_texts([("found.yaml", to_yaml(found.documents))]).refused
+
+
+@pytest.mark.parametrize(
+    "owners", [(("Foo", "bar-baz"), ("Foo-bar", "baz")), (("Wasmapp", "x"), ("WasmApp", "x"))], ids=["dash", "case"]
+)
+def test_two_policies_of_a_namespace_never_have_one_name(owners: tuple[tuple[str, str], tuple[str, str]]) -> None:
+    def names(order: tuple[tuple[str, str], ...]) -> dict[str, str]:
+        records = shop()
+        for owner in order:
+            app = "/".join(owner).replace("/", "_")
+            records.pods.append(Pod("shop", app, {"app": app}, workload=owner))
+        flows = [flow("/".join(("shop", *owner)), "data/db-0", 5432) for owner in order]
+        found = [d["metadata"] for d in made(*flows, records=records).documents if d["metadata"]["namespace"] == "shop"]
+        return {item["annotations"][PREFIX + "workloads"]: item["name"] for item in found}
+
+    found = names(owners)
+    assert len(set(found.values())) == len(found) == 2
+    assert all(valid_name(name) and name == name.lower() for name in found.values())
+    assert names(owners[::-1]) == found
+    assert set(names(owners[:1]).values()) == {"foo-bar-baz" if owners[0][0] == "Foo" else "wasmapp-x"}
 
 
 def test_a_pod_with_itself_needs_no_rule() -> None:

@@ -38,6 +38,26 @@ kind: NetworkPolicy
 metadata: {name: web, namespace: shop}
 spec: {podSelector: {}, ingress: [{}]}
 """
+NOT_ISOLATING = """
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: shown}
+spec:
+  endpointSelector: {}
+  enableDefaultDeny: {ingress: false, egress: false}
+  ingress: [{fromEntities: [cluster]}]
+  egress: [{toEntities: [cluster]}]
+"""
+ADMIN = """
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: AdminNetworkPolicy
+metadata: {name: no-telnet}
+spec:
+  priority: 1
+  subject: {namespaces: {}}
+  ingress: [{action: Deny, from: [{namespaces: {}}], ports: [{portNumber: {protocol: TCP, port: 23}}]}]
+  egress: [{action: Pass, to: [{namespaces: {}}]}]
+"""
 ODD = """
 apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
@@ -253,6 +273,22 @@ def test_exposure_counts_what_no_policy_covers() -> None:
     ]
     assert (found.workloads, found.on_host, found.none) == (3, (), False)
     assert plain(questions.exposure(material(), policies(WEB), limit=1))["left_out"] == 2
+
+
+@pytest.mark.parametrize("text", [NOT_ISOLATING, ADMIN], ids=["without default deny", "ordered"])
+def test_what_a_policy_selects_and_does_not_isolate_is_open(text: str) -> None:
+    made = policies(text)
+    assert not made.problems
+    found = questions.exposure(material(), made)
+    apps = [f"shop/Deployment/{app}" for app in ("api", "db", "web")]
+    assert [(item.workload, item.open, item.pods) for item in found.exposed] == [
+        (app, ("ingress", "egress"), 1) for app in apps
+    ]
+    assert [(item.reached_by, item.outside) for item in found.exposed] == [(2, True)] * 3
+    for kind in ("recorded", "static"):
+        nodes = questions.graph(material(), made, kind=kind).nodes  # type: ignore[arg-type]
+        states = {(node.ingress, node.egress) for node in nodes if node.kind == "workload"}
+        assert states == {(False, False)}
 
 
 def test_generate_gives_documents_with_evidence_and_what_was_left_out() -> None:

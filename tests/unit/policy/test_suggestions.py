@@ -183,6 +183,23 @@ def test_what_isolates_by_service_account_is_not_narrowed_to_and_that_is_said() 
     ]
 
 
+def test_a_node_gets_no_rule_where_cilium_enforces() -> None:
+    """There an ipBlock matches no node; of an address outside it does, in the same policy too."""
+    head = {
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumNetworkPolicy",
+        "metadata": {"name": "none", "namespace": "shop"},
+    }
+    closed = {**head, "spec": {"endpointSelector": {}, "egress": [{"toEntities": ["none"]}]}}
+    seen = [{"src": "shop/web-x1", "dst": dst, "port": 6443} for dst in ("Node/n2", "203.0.113.9")]
+    groups, extra = suggested([closed], cluster(), from_dicts(seen))
+    assert {group.dst: group.no_rule.partition(":")[0] for group in groups} == {
+        "Node/n2": "an ipBlock matches no node where Cilium enforces",
+        "203.0.113.9": "",
+    }
+    assert [item["spec"]["egress"][0]["to"] for item in extra] == [[{"ipBlock": {"cidr": "203.0.113.9/32"}}]]
+
+
 def test_a_suggestion_never_takes_the_name_of_another_policy_of_the_set() -> None:
     base = [isolating("all", {}), isolating("statefulset-db-ingress-tcp-5432", {})]
     _, extra = suggested(base, replicas({}), from_dicts([TO_EACH.to_dict(0)]))

@@ -124,10 +124,13 @@ async def test_the_traffic_that_is_asked_about_can_be_chosen(client: PolicyClien
         ({"since": "1h"}, 3),
         ({"since": "200s"}, 1),
         ({"since": "1h", "until": "400s"}, 1),
-        ({"since": "1h", "workload": "shop/Deployment/ops"}, 1),
+        ({"since": "1h", "workload": "shop/Deployment/ops"}, 2),
+        ({"since": "1h", "workload": "db"}, 2),
         ({"since": "1h", "node": "n2"}, 0),
     ):
         assert (await client.policy_coverage(asked.CoverageAsked(**about))).basis.flows == flows
+    with pytest.raises(UsageError, match="no flow of a workload 'db-1'"):
+        await client.policy_coverage(asked.CoverageAsked(since="1h", workload="db-1"))
 
 
 async def test_lists_are_cut_and_say_so(client: PolicyClient) -> None:
@@ -157,6 +160,8 @@ async def test_lists_are_cut_and_say_so(client: PolicyClient) -> None:
         ("explain/rule", {"policies": [{"file": "x", "text": WEB_TO_DB}], "rules": {"policy": "y"}}, "no policy 'y'"),
         ("explain/rule", {"policies": [{"file": "x", "text": WEB_TO_DB}], "rules": {"path": "y"}}, "no rule at 'y'"),
         ("graph", {"kind": "moving"}, "makes no sense"),
+        ("generate", {"node": "n1"}, "what node n1 saw makes no whole policy"),
+        ("generate", {"workload": "y"}, "no policy can be made for 'y'"),
         ("evaluate", {"policies": [{"file": "x", "text": "a: b"}]}, "kind: refused: must be a string"),
     ],
 )

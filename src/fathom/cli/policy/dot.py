@@ -7,7 +7,7 @@ from collections import defaultdict
 from fathom.cli.output import printable
 from fathom.policy.answers import Graph, GraphLink, GraphNode
 
-_SHAPES = {"workload": "box", "node": "house", "outside": "ellipse", "unknown": "box"}
+_SHAPES = {"workload": "box", "service": "hexagon", "node": "house", "outside": "ellipse", "unknown": "box"}
 #: Verdict → colour and line style; told apart without colours too.
 STYLES = {
     "allowed": ("#2e7d32", "solid"),

@@ -42,7 +42,11 @@ _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
     help="What the policies isolate.",
 )
 @click.option(
-    "--only", multiple=True, metavar="NAME", help="A workload (namespace/Kind/name) or pod (namespace/pod). Repeatable."
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    help="A workload (name, Kind/name or namespace/Kind/name; * stands for any text) or a pod (namespace/pod)."
+    " Repeatable.",
 )
 @click.option(
     "--merge-ports",
@@ -85,12 +89,13 @@ def command(output: str, evidence: str | None, output_dir: str | None, **given: 
 
     What a flow does not prove is not allowed: flows that were dropped, whose ends are not known or that would make a
     server of a client are left out, and named on standard error. --evidence writes JSON lines: each rule with the flows
-    behind it, then what was left out.
+    behind it, then what was left out. --workload is as --only, out of all flows; for one --node there are no policies.
     """
     from fathom.cli.policy.door import open_door
+    from fathom.policy import questions
 
-    choices = _choices(given)
-    door = open_door(given)
+    choices = questions.whole(_choices(given), workload=given["workload"], node=given["node"])
+    door = open_door({**given, "workload": None, "node": None})
     made = door.generate(choices, _LIMIT)
     _tell(made)
     if evidence is not None:

@@ -91,8 +91,11 @@ def read_material(files: Files) -> Material:
     Objects of ``manifests`` that a recording does not know are added to it. Raises UsageError if a document or a line
     is refused, or there is nothing that the policies could be about; StoreError if the recording cannot be used.
     """
-    if files.recording is not None:
-        return _recorded(files, files.recording)
+    found = _given(files) if files.recording is None else _recorded(files, files.recording)
+    return found if files.workload is None else about(found, files.workload)
+
+
+def _given(files: Files) -> Material:
     if not files.manifests:
         raise UsageError(
             "no inventory: flows name pods, and nothing says who they are",
@@ -101,8 +104,7 @@ def read_material(files: Files) -> Material:
         )
     inventory, at = _inventory(files)
     flows = from_dicts([]) if files.flows is None else _flows(files.flows)
-    material = Material(inventory, flows, as_of=at)
-    return material if files.workload is None else about(material, files.workload)
+    return Material(inventory, flows, as_of=at)
 
 
 def _recorded(files: Files, file: str) -> Material:
@@ -117,7 +119,6 @@ def _recorded(files: Files, file: str) -> Material:
         found = material(
             store,
             window,
-            workload=files.workload or "",
             node=files.node or "",
             cluster=files.cluster or "",
             manifests=None if added is None else added.records,

@@ -94,7 +94,7 @@ class Local:
         if not len(self.material.flows):
             raise UsageError(
                 "no flows: this question is about traffic",
-                do="name a recording by --recording, or flows by --flows; of a recording, see that what --workload, "
-                "--since and --until choose has some",
+                do="name a recording by --recording, or flows by --flows; of a recording, see that what --since, "
+                "--until and --node choose has some",
             )
         return self.material

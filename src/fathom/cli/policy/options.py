@@ -53,7 +53,10 @@ def source_options(function: F) -> F:
             " recording.  [default: 24h before now; all of the recording]",
         ),
         click.option(
-            "--workload", metavar="NAME", help="Only flows of this workload: name, kind/name or namespace/kind/name."
+            "--workload",
+            metavar="NAME",
+            help="Only flows of this workload, at either end: name, kind/name or namespace/kind/name; * stands for any"
+            " text.",
         ),
         click.option("--flows", type=_PATH, metavar="FILE", help="JSON lines of flows, - for standard input."),
         paths_option(

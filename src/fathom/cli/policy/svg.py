@@ -17,7 +17,7 @@ from fathom.policy.answers import Graph, GraphLink, GraphNode
 
 _CHARACTER, _HEIGHT, _ROW, _GAP, _MARGIN, _LABEL = 7.3, 30, 64, 170, 24, 60
 _DASHES = {"solid": "", "dashed": "7 4", "dotted": "2 4"}
-_FILLS = {"workload": "#eef3fb", "node": "#f3eefb", "outside": "#f7f7f7", "unknown": "#fff8e6"}
+_FILLS = {"workload": "#eef3fb", "service": "#eefbf4", "node": "#f3eefb", "outside": "#f7f7f7", "unknown": "#fff8e6"}
 _STYLE = (
     "text{font:12px ui-monospace,monospace;fill:#1c2733}"
     ".p{font-size:10px;paint-order:stroke;stroke:#fff;stroke-width:3px}"

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import msgspec
 from fastapi import APIRouter, Request
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from fathom.policy import answers, asked, questions
@@ -184,10 +185,12 @@ async def graph(request: Request, desk: AtDesk) -> Response:
     openapi_extra=takes(asked.GenerateAsked, examples.GENERATE_ASKED),
 )
 async def generate(request: Request, desk: AtDesk) -> Response:
-    """Policies for the workloads that the recorded traffic shows, each rule with its evidence."""
+    """Policies for the workloads that the recorded traffic shows, each rule with its evidence. `workload` is one more
+    of `choices.only`, out of all flows; a `node` is refused: what it saw makes no whole policy."""
 
     def ask(work: PolicyWork, q: asked.GenerateAsked) -> answers.Generation:
-        return questions.generate(work.material(q), q.choices, limit=q.limit)
+        choices = questions.whole(q.choices, workload=q.workload, node=q.node)
+        return questions.generate(work.material(replace(q, workload="")), choices, limit=q.limit)
 
     return await _answer(request, desk, asked.GenerateAsked, ask)
 

@@ -32,6 +32,8 @@ PLURALS = {
     "CiliumEndpoint": ("cilium.io/v2", "ciliumendpoints"),
     "AdminNetworkPolicy": ("policy.networking.k8s.io/v1alpha1", "adminnetworkpolicies"),
     "GlobalNetworkPolicy": ("crd.projectcalico.org/v1", "globalnetworkpolicies"),
+    "FQDNNetworkPolicy": ("networking.gke.io/v1alpha1", "fqdnnetworkpolicies"),
+    "FrontendConfig": ("networking.gke.io/v1beta1", "frontendconfigs"),
     "Tier": ("crd.projectcalico.org/v1", "tiers"),
     "IPPool": ("crd.projectcalico.org/v1", "ippools"),
 }

@@ -244,6 +244,20 @@ def test_only_the_flows_of_one_workload(run: Run) -> None:
     assert "no flow of a workload 'd'" in got.err
 
 
+def test_policies_for_one_workload_are_those_of_a_run_for_all(run: Run) -> None:
+    """Its peers' flows with others are not all that they need: they get no policy."""
+    every = {d["metadata"]["name"]: d["spec"] for d in yaml.safe_load_all(run("generate", *SEEN).out)}
+    for option in ("--workload", "--only"):
+        for name in ("db", "StatefulSet/db", "shop/StatefulSet/db", "shop/*/d*"):
+            got = run("generate", *SEEN, option, name)
+            assert {d["metadata"]["name"]: d["spec"] for d in yaml.safe_load_all(got.out)} == {
+                "statefulset-db": every["statefulset-db"]
+            }, got.err
+    got = run("generate", *SEEN, "--workload", "nobody")
+    assert (got.status, got.out) == (2, "")
+    assert "no policy can be made for 'nobody'" in got.err
+
+
 def test_what_the_api_leaves_open_is_an_option(run: Run) -> None:
     line = '{"src": "shop/Deployment/web", "dst": "shop/Deployment/api", "protocol": "ICMP"}\n'
     asked = ("evaluate", "--policies", "policies", "--manifests", "manifests", "--flows", "-")

@@ -84,19 +84,23 @@ def test_a_list_that_grew_too_old_is_begun_again_and_at_last_given_up(run: Run, 
 
 
 def test_kinds_that_are_not_evaluated_are_read_all_the_same(run: Run, server: Callable[..., Path]) -> None:
-    other = {
-        "apiVersion": "crd.projectcalico.org/v1",
-        "kind": "GlobalNetworkPolicy",
-        "metadata": {"name": "deny-all"},
-        "spec": {},
-    }
-    told = serve([*PLAIN, "GlobalNetworkPolicy", "IPPool"], [*documents("manifests"), *documents("policies"), other])
+    others = [
+        {"apiVersion": version, "kind": kind, "metadata": {"name": "deny-all"}, "spec": {}}
+        for version, kind in (
+            ("crd.projectcalico.org/v1", "GlobalNetworkPolicy"),
+            ("networking.gke.io/v1alpha1", "FQDNNetworkPolicy"),
+        )
+    ]
+    kinds = [*PLAIN, "GlobalNetworkPolicy", "IPPool", "FQDNNetworkPolicy", "FrontendConfig"]
+    told = serve(kinds, [*documents("manifests"), *documents("policies"), *others])
     calls = server(told)
     got = run("replay", "--policies", "kube:", *SEEN, "-o", "json")
     assert "GlobalNetworkPolicy of crd.projectcalico.org is not evaluated" in got.err
+    assert "FQDNNetworkPolicy of networking.gke.io is not evaluated" in got.err
     assert set(json.loads(got.out)["flows"]) >= {"unknown"}
     assert json.loads(got.out)["flows"]["allowed"] == 0
     assert "ippools" not in calls.read_text()
+    assert "frontendconfigs" not in calls.read_text()
 
 
 def beside(told: dict[str, Any], kind: str, plural: str, items: list[dict[str, Any]]) -> None:

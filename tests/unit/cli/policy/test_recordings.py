@@ -47,6 +47,8 @@ def test_part_of_a_recording(run: Run, recording: Path) -> None:
     assert flows("--since", "20m")["shop/StatefulSet/db"] == 5  # before the end of the recording
     assert flows("--until", "2026-01-24T00:30:00Z")["shop/StatefulSet/db"] == 5
     assert set(flows("--workload", "web")) == {"shop/Deployment/api"}
+    assert set(flows("--workload", "StatefulSet/db")) == {"shop/StatefulSet/db"}  # it told of nothing itself
+    assert set(flows("--workload", "api")) == set(every)
     assert set(flows("--node", "node-1")) == set(every)
 
 
@@ -84,5 +86,5 @@ def test_what_is_no_recording_is_an_error(run: Run, example: Path, content: byte
 def test_a_window_outside_of_the_recording_and_an_unknown_workload(run: Run, recording: Path) -> None:
     asked = ("replay", "--policies", "policies", "--recording", recording)
     assert run(*asked, "--since", "2026-01-25T00:00:00Z", "--until", "2026-01-24T00:00:00Z").status == 2
-    assert "no flows" in run(*asked, "--workload", "nobody").err
+    assert "no flow of a workload 'nobody'" in run(*asked, "--workload", "nobody").err
     assert "about a server" in run(*asked, "--server", "http://127.0.0.1:1").err

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fathom.cli.policy import door
-from fathom.store.interface import Store
+from fathom.store.interface import EdgeQuery, Store
+from fathom.store.making import Making
 from fathom.store.material import material
 
 from .conftest import Run
@@ -68,6 +70,18 @@ def test_what_is_asked_about_travels(run: Run, url: str) -> None:
     assert run(*icmp, "--server", url, "--icmp", "unknown").out.splitlines()[0].endswith(": unknown")
     open_ = run("exposure", "--server", url, "--limit", "4", "--policies", "none").out
     assert "and 1 more workload (--limit)" in open_
+
+
+def test_policies_for_a_part_are_for_workloads_never_for_a_node(run: Run, store: Store, url: str) -> None:
+    """Of the recording, of the server, and by REST alike."""
+    store.record(EdgeQuery(WINDOW), Path("hour.fathom"), Making("interval"))
+    for source in (("--server", url), ("--recording", "hour.fathom")):
+        found = list(yaml.safe_load_all(run("generate", *source, "--workload", "api").out))
+        assert [item["metadata"]["name"] for item in found] == ["deployment-api"]
+        assert {way: len(found[0]["spec"][way]) for way in ("ingress", "egress")} == {"ingress": 2, "egress": 1}
+        got = run("generate", *source, "--node", "node-1")
+        assert (got.status, got.out) == (2, "")
+        assert "what node node-1 saw makes no whole policy" in got.err
 
 
 def test_without_policies_those_are_meant_that_are_registered_as_enforced(run: Run, store: Store, url: str) -> None:
