@@ -184,7 +184,7 @@ def _show(found: seccomp.Difference, words: tuple[str, str], output: str) -> Non
     for word, calls in zip(words, (found.added, found.removed), strict=True):
         click.echo(f"{word} ({len(calls)}):" + "".join(f" {call}" for call in calls))
     for word, names in (
-        ("allowed or refused in another way", found.changed),
+        ("answered in another way", found.changed),
         ("new architectures", found.architectures),
     ):
         if names:
@@ -194,6 +194,8 @@ def _show(found: seccomp.Difference, words: tuple[str, str], output: str) -> Non
     if found.default:
         milder = " (milder)" if found.looser else ""
         click.echo(f"default action: {' -> '.join(found.default)}{milder}")
+    if found.flags:
+        click.echo(f"flags: {' -> '.join(found.flags)}")
 
 
 def _profile(file: str) -> seccomp.Profile:

@@ -15,7 +15,7 @@ import yaml
 from fathom.cli.main import main
 from fathom.policy.seccomp import BASE
 
-SAME = {"changed": [], "architectures": [], "unnamed": [], "default": [], "looser": False}
+SAME = {"changed": [], "architectures": [], "unnamed": [], "default": [], "looser": False, "flags": []}
 
 
 @pytest.fixture
@@ -107,6 +107,10 @@ def test_diff_says_what_changes_and_its_status_says_whether(capsys: Any, calls: 
     log = tmp_path / "log.json"
     log.write_text(web.read_text().replace("SCMP_ACT_ERRNO", "SCMP_ACT_LOG"))
     assert run(capsys, "diff", web, log).out.endswith("default action: SCMP_ACT_ERRNO 1 -> SCMP_ACT_LOG (milder)\n")
+    flags = tmp_path / "flags.json"
+    flags.write_text(json.dumps({**json.loads(web.read_text()), "flags": ["SECCOMP_FILTER_FLAG_LOG"]}))
+    got = run(capsys, "diff", web, flags)
+    assert (got.status, got.out.splitlines()[-1]) == (1, "flags: none -> SECCOMP_FILTER_FLAG_LOG")
 
 
 def test_compare_with_the_runtimes_default(capsys: Any, tmp_path: Path) -> None:

@@ -233,3 +233,37 @@ def test_a_stricter_default_an_architecture_less_and_another_error_are_differenc
     assert not diff(
         oci(ERRNO, rule(ALLOW, "clone"), rule(ALLOW, "clone", args=FIRST)), oci(ERRNO, rule(ALLOW, "clone"))
     )
+
+
+LOG, NOTIFY = "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY"
+
+
+def test_a_call_that_is_logged_instead_of_just_allowed_is_a_difference() -> None:
+    plain, logged = oci(ERRNO, rule(ALLOW, "read")), oci(ERRNO, rule(LOG, "read"))
+    assert diff(plain, logged) == seccomp.Difference(added=(), removed=(), changed=("read",))
+    assert diff(logged, plain).changed == ("read",)
+    by_default = oci(LOG)
+    assert diff(by_default, oci(LOG, rule(ALLOW, "read"))).changed == ("read",)
+    assert not diff(by_default, oci(LOG, rule(LOG, "read")))
+    assert diff(by_default, oci(ALLOW)) == seccomp.Difference(added=(), removed=(), default=(LOG, ALLOW), looser=True)
+    assert diff(oci(ERRNO, rule(LOG, "read")), oci(ERRNO)).removed == ("read",)
+
+
+def test_how_the_filter_is_loaded_is_a_difference() -> None:
+    def flagged(*flags: str) -> Profile:
+        return read_profile({"defaultAction": ERRNO, "flags": list(flags)})
+
+    log, tsync = "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC"
+    assert diff(flagged(), flagged(log)) == seccomp.Difference(added=(), removed=(), flags=("none", log))
+    assert diff(flagged(log), flagged(log, tsync)).flags == (log, f"{log} {tsync}")
+    assert not diff(flagged(log, tsync), flagged(tsync, log))
+    with pytest.raises(UsageError, match="flags is not a list"):
+        read_profile({"defaultAction": ERRNO, "flags": "x"})
+
+
+@pytest.mark.parametrize("other", [ALLOW, ERRNO, KILL])
+def test_what_a_listener_decides_is_neither_milder_nor_stricter(other: str) -> None:
+    assert diff(oci(other), oci(NOTIFY)).default
+    assert not diff(oci(other), oci(NOTIFY)).looser
+    assert not diff(oci(NOTIFY), oci(other)).looser
+    assert diff(oci(ERRNO, rule(ERRNO, "mount")), oci(ERRNO, rule(NOTIFY, "mount"))).changed == ("mount",)
