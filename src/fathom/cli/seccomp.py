@@ -162,9 +162,9 @@ def _written(profiles: Sequence[seccomp.Profile], form: str, more: dict[str, Any
 
 
 def _name(subject: str) -> str:
-    """A name that Kubernetes and file systems take."""
-    text = re.sub(r"[^a-z0-9.]+", "-", subject.lower()).strip("-.")
-    return text[:200].rstrip("-.") or "profile"
+    """A name that file systems and Kubernetes (RFC 1123: a subdomain, of words without a hyphen at an end) take."""
+    words = (word.strip("-") for word in re.sub(r"[^a-z0-9.]+", "-", subject.lower()).split("."))
+    return ".".join(filter(None, words))[:200].rstrip("-.") or "profile"
 
 
 def _write(directory: Path, texts: Sequence[tuple[str, str]]) -> None:

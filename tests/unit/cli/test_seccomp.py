@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from fathom.cli.main import main
+from fathom.cli.seccomp import _name
 from fathom.policy.seccomp import BASE
 
 SAME = {"changed": [], "architectures": [], "unnamed": [], "default": [], "looser": False, "flags": []}
@@ -85,6 +89,21 @@ def test_names_that_would_be_one_are_refused(capsys: Any, tmp_path: Path) -> Non
     assert got.status == 2
     assert "a-b" in got.err
     assert not (tmp_path / "made").exists()
+
+
+SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+@given(st.lists(st.text(st.sampled_from("aZ0.-/_:é ")), min_size=1, max_size=5) | st.lists(st.text(), min_size=1))
+@example(["/usr/lib/.hidden/app"])
+@example(["a..b/.c"])
+@example(["a" * 199 + "/.b"])
+def test_names_are_what_the_api_server_takes(subjects: list[str]) -> None:
+    """k8s.io/apimachinery, IsDNS1123Subdomain."""
+    for subject in subjects:
+        name = _name(subject)
+        assert SUBDOMAIN.fullmatch(name)
+        assert len(name) <= 253
 
 
 def test_calls_from_standard_input(capsys: Any, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
