@@ -184,6 +184,8 @@ def _show(found: seccomp.Difference, words: tuple[str, str], output: str) -> Non
     for word, calls in zip(words, (found.added, found.removed), strict=True):
         click.echo(f"{word} ({len(calls)}):" + "".join(f" {call}" for call in calls))
     for word, names in (
+        ("newly allowed whatever the arguments, before for some only", found.widened),
+        ("still allowed for some arguments", found.narrowed),
         ("answered in another way", found.changed),
         ("new architectures", found.architectures),
     ):

@@ -55,8 +55,7 @@ DANGEROUS: frozenset[str] = frozenset(
 )
 
 #: What the runtimes' default profile refuses to a container without added capabilities (containerd 2.4, which Docker
-#: shares; those that no kernel has any more too). ``clone``, ``personality`` and ``socket`` are allowed there for some
-#: arguments only; ``clone3`` is answered as if the kernel did not have it.
+#: shares; those that no kernel has any more too). ``clone3`` is answered as if the kernel did not have it.
 RUNTIME_REFUSES: frozenset[str] = DANGEROUS - {"clock_adjtime", "process_vm_readv", "process_vm_writev", "ptrace"} | (
     frozenset(
         """
@@ -67,6 +66,15 @@ RUNTIME_REFUSES: frozenset[str] = DANGEROUS - {"clock_adjtime", "process_vm_read
         """.split()
     )
 )
+#: What that profile allows for some arguments only: no new namespaces (``CLONE_NEW*``), five execution domains, all
+#: address families but AF_VSOCK.
+RUNTIME_PARTLY: Mapping[str, Sequence[Mapping[str, int | str]]] = {
+    "clone": ({"index": 0, "value": 0x7E020000, "op": "SCMP_CMP_MASKED_EQ"},),
+    "personality": tuple(
+        {"index": 0, "value": value, "op": "SCMP_CMP_EQ"} for value in (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)
+    ),
+    "socket": ({"index": 0, "value": 40, "op": "SCMP_CMP_NE"},),
+}
 
 
 class SyscallSet(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,11 +126,12 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """What ``after`` allows that ``before`` does not, and the reverse, where "for some arguments" is less than allowed
     and more than not.
 
-    ``changed``: calls that stay allowed, partly allowed or refused, in another way (logged, by another error).
-    ``architectures``: those of which ``after`` alone filters calls, and ``unnamed`` those of which it no longer does
-    (what a profile does not name is killed). ``default``: the default action, before and after, where it is another;
-    ``looser``: that is a milder one (what a listener decides is neither). ``flags``: those of the filter, before and
-    after, where they are others.
+    ``widened``: those of ``added`` that ``before`` allows for some arguments; ``narrowed``: those of ``removed`` that
+    ``after`` still does. ``changed``: calls that stay allowed, partly allowed or refused, in another way (logged, by
+    another error). ``architectures``: those of which ``after`` alone filters calls, and ``unnamed`` those of which it
+    no longer does (what a profile does not name is killed). ``default``: the default action, before and after, where it
+    is another; ``looser``: that is a milder one (what a listener decides is neither). ``flags``: those of the filter,
+    before and after, where they are others.
     """
 
     added: tuple[str, ...]
@@ -133,6 +142,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     default: tuple[str, ...] = ()
     looser: bool = False
     flags: tuple[str, ...] = ()
+    widened: tuple[str, ...] = ()
+    narrowed: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         several = (self.added, self.removed, self.changed, self.architectures, self.unnamed, self.default, self.flags)
@@ -301,11 +312,7 @@ def _profile_of(
         actions = {_answered(rule) for rule in rules}
         free = [rule for rule in rules if not any(rule.get(key) for key in _CONDITIONS)]
         if len(actions) > 1 or not free:
-            texts = {
-                msgspec.json.encode({k: v for k, v in rule.items() if k not in _SAYS_NOTHING}, order="deterministic")
-                for rule in rules
-            }
-            partly[name] = " ".join(text.decode() for text in sorted(texts))
+            partly[name] = _conditions(rules)
             continue
         action = actions.pop()
         if action in _ALLOWING:
@@ -320,6 +327,15 @@ def _profile_of(
         partly=partly,
         answers=answers,
     )
+
+
+def _conditions(rules: Iterable[Mapping[str, Any]]) -> str:
+    """Rules of one call as text that is equal where they are."""
+    texts = {
+        msgspec.json.encode({k: v for k, v in rule.items() if k not in _SAYS_NOTHING}, order="deterministic")
+        for rule in rules
+    }
+    return " ".join(text.decode() for text in sorted(texts))
 
 
 def _answered(rule: Mapping[str, Any]) -> str:
@@ -372,6 +388,8 @@ def diff(before: Profile, after: Profile) -> Difference:
         default=(before.refusal, after.refusal) if before.refusal != after.refusal else (),
         looser=_milder(after.default, before.default),
         flags=(_flags(before), _flags(after)) if before.flags != after.flags else (),
+        widened=tuple(sorted(added & before.partly.keys())),
+        narrowed=tuple(sorted(removed & after.partly.keys())),
     )
 
 
@@ -394,9 +412,15 @@ def _flags(profile: Profile) -> str:
 
 
 def runtime_default(architecture: str = "x86_64") -> Profile:
-    """The runtimes' default profile for a container without added capabilities: all calls but ``RUNTIME_REFUSES``."""
+    """The runtimes' default profile for a container without added capabilities: all calls but ``RUNTIME_REFUSES``, of
+    which some are allowed partly (``RUNTIME_PARTLY``)."""
+    partly = {
+        name: _conditions({"action": _ALLOWING[0], "args": [given]} for given in arguments)
+        for name, arguments in RUNTIME_PARTLY.items()
+    }
     return Profile(
         subject="RuntimeDefault",
-        calls=tuple(sorted(set(NUMBERS[architecture]) - RUNTIME_REFUSES)),
+        calls=tuple(sorted(set(NUMBERS[architecture]) - RUNTIME_REFUSES - partly.keys())),
         architectures=TOKENS[architecture],
+        partly=partly,
     )

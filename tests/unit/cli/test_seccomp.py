@@ -19,7 +19,16 @@ from fathom.cli.main import main
 from fathom.cli.seccomp import _name
 from fathom.policy.seccomp import BASE
 
-SAME = {"changed": [], "architectures": [], "unnamed": [], "default": [], "looser": False, "flags": []}
+SAME = {
+    "changed": [],
+    "architectures": [],
+    "unnamed": [],
+    "default": [],
+    "looser": False,
+    "flags": [],
+    "widened": [],
+    "narrowed": [],
+}
 
 
 @pytest.fixture
@@ -140,6 +149,11 @@ def test_compare_with_the_runtimes_default(capsys: Any, tmp_path: Path) -> None:
     assert found["added"] == ["mount"]
     assert "socket" in found["removed"]
     assert "read" not in found["removed"]
+    rule["names"] += ["clone", "socket"]
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]}))
+    lines = run(capsys, "compare", profile).out.splitlines()
+    assert lines[0] == "newly allowed (3): clone mount socket"
+    assert lines[2] == "newly allowed whatever the arguments, before for some only (2): clone socket"
 
 
 @pytest.mark.parametrize(

@@ -97,10 +97,26 @@ def test_the_runtimes_default_refuses_what_its_documents_say() -> None:
     default = set(runtime_default().calls)
     assert not default & {"mount", "bpf", "keyctl", "unshare", "pivot_root", "reboot", "kexec_load", "userfaultfd"}
     assert not default & {"clone3", "syslog", "sethostname", "fanotify_init", "open_tree_attr", "io_uring_setup"}
-    assert default >= {"read", "ptrace", "socket", "clone", "process_vm_readv", "clock_adjtime", "personality"}
+    assert default >= {"read", "ptrace", "process_vm_readv", "clock_adjtime"}
     tighter = diff(runtime_default(), profile({"read", "bpf"}))
     assert tighter.added == ("bpf",)
     assert "ptrace" in tighter.removed
+
+
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+def test_what_the_runtimes_default_allows_for_some_arguments_is_less_than_allowed(architecture: str) -> None:
+    """New namespaces (CLONE_NEWUSER), other execution domains, AF_VSOCK: a profile of names alone allows them."""
+    made = oci(ERRNO, rule(ALLOW, "clone", "socket", "personality", "clone3", "read"))
+    found = diff(runtime_default(architecture), made)
+    assert found.added == ("clone", "clone3", "personality", "socket")
+    assert found.widened == ("clone", "personality", "socket")
+    none = diff(runtime_default(architecture), oci(ERRNO))
+    assert {"clone", "socket", "personality"} <= set(none.removed)
+    assert not none.narrowed
+    clone = {"index": 0, "value": 2114060288, "op": "SCMP_CMP_MASKED_EQ"}
+    same = diff(runtime_default(architecture), oci(ERRNO, rule(ALLOW, "clone", args=[clone])))
+    assert not {"clone"} & {*same.added, *same.removed, *same.changed}
+    assert diff(oci(ERRNO, rule(ALLOW, "clone")), runtime_default(architecture)).narrowed == ("clone",)
 
 
 def test_sets_are_read_by_name_or_number() -> None:
