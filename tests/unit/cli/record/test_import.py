@@ -348,6 +348,28 @@ def test_flows_beside_recordings_are_refused_and_objects_are_added(run: Run, par
     assert told(run, "new.fathom")["endpoints"] == told(run, "all.fathom")["endpoints"] + 1
 
 
+def test_objects_that_a_recording_holds_otherwise_are_told_and_stay_as_they_were(run: Run) -> None:
+    pod: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "w-1", "namespace": "shop", "labels": {"app": "web"}},
+        "spec": {"containers": []},
+    }
+    Path("pod.json").write_text(json.dumps(pod))
+    assert run("record", "import", "old.fathom", "--manifests", "pod.json", "--manifests", "manifests").status == 0
+    again = run("record", "import", "same.fathom", "old.fathom", "--manifests", "pod.json", "--manifests", "manifests")
+    assert (again.status, again.err) == (0, "")
+    pod["metadata"]["labels"]["app"] = "other"
+    Path("pod.json").write_text(json.dumps(pod))
+    got = run("record", "import", "new.fathom", "old.fathom", "--manifests", "pod.json")
+    assert got.status == 0
+    assert got.err == (
+        "fathom: the recordings say something else of what is in the manifests, and what they say is kept:"
+        " Pod shop/w-1\n"
+    )
+    assert told(run, "new.fathom")["endpoints"] == told(run, "old.fathom")["endpoints"]
+
+
 def test_two_of_plain_files_of_the_same_time_are_refused(run: Run) -> None:
     assert run("record", "import", "a.fathom", *PLAIN).status == 0
     Path("b.jsonl").write_text(Path("flows.jsonl").read_text())
