@@ -47,7 +47,7 @@ CASES: dict[int, EdgeCase] = {
     20: EdgeCase("own node, own pod", ("own pod", "own node", "another node", "some node")),
     21: EdgeCase("replies and lost orientation"),
     22: EdgeCase("services before and after translation", ("after", "before")),
-    23: EdgeCase("a source that address translation hides"),
+    23: EdgeCase("translation on a node hides the source, or does not", ("hostPort",)),
     24: EdgeCase("a proxy hides the client"),
     25: EdgeCase("reuse and change over time", ("reused", "changed", "at that time")),
     26: EdgeCase("connections from before", ("allowed", "evaluate")),

@@ -386,6 +386,7 @@ class Cluster:
                 if entry.get("protocol", "TCP") == word and ours == port:
                     self.met(22, self.settings.dnat)
                     found += self.through(service, entry, way, text, (window, name))
+        found += self.behind_host_port(text, word, port, (window, name))
         if found:
             return self.fitting_sides(found, window)
         return self.at(text, window, name)
@@ -453,6 +454,29 @@ class Cluster:
         ):
             self.met(28)
         return found
+
+    def behind_host_port(
+        self, text: str, word: str, port: int, asked: tuple[tuple[int, int], str | None]
+    ) -> list[Thing]:
+        """core/v1 ContainerPort: hostPort is a port of the pod's host, on hostIP; with hostNetwork it is the pod's own.
+        A pod of which the node is not known may be on any: then the node itself may have been meant."""
+        nodes = [] if "/" in text else [item.doc["metadata"]["name"] for item in self.of_kind.get("Node", [])]
+        found: list[Thing] = []
+        surely = True
+        for item in self.of_kind.get("Pod", []) if nodes else []:
+            spec = item.doc.get("spec") or {}
+            home = spec.get("nodeName", "")
+            here = any(text in self.node_ips(name) for name in nodes if home in ("", name))
+            for entry in [p for c in spec.get("containers") or [] for p in c.get("ports") or []]:
+                bound = entry.get("hostIP", "0.0.0.0") in ("0.0.0.0", text) and not spec.get("hostNetwork")
+                theirs = (entry.get("protocol", "TCP"), entry.get("hostPort", 0))
+                if here and bound and port and theirs == (word, port):
+                    self.met(23, "hostPort")
+                    pods = self.pod_versions(item)
+                    found += [Thing(**{**pod.__dict__, "port": entry["containerPort"]}) for pod in pods]
+                    surely = surely and bool(home)
+        itself = self.at(text, *asked) if found else []
+        return found + [Thing(**{**t.__dict__, "sides": "egress" if surely else "both"}) for t in itself]
 
     def vip_names(self) -> frozenset[str] | None:
         return frozenset() if self.answers() else None

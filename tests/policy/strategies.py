@@ -200,6 +200,8 @@ def pod(name: str, space: str, labels: dict[str, str], ips: list[str], home: str
         ports.append({"name": "http", "containerPort": tape.one((80, 8080))})
     if tape.one_in(3):
         ports.append({"name": "dns", "containerPort": 53, "protocol": "UDP"})
+    if tape.one_in(2):
+        ports.append({"containerPort": 8080, "hostPort": 9, "hostIP": tape.one(("192.168.0.1", "0.0.0.0"))})
     spec: Doc = {"containers": [{"name": "c", "ports": ports}]}
     if home:
         spec["nodeName"] = home

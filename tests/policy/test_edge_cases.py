@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import engine
 import pytest
-from reference_cluster import Timed
+from reference_cluster import Doc, Timed
 from world import World, namespace, node, pod, policy, problems, refused, service, slice_of
 
 from fathom.policy.connectivity import connectivity_difference
@@ -389,6 +389,51 @@ def test_case_23_behind_a_node_port_the_source_is_hidden() -> None:
     assert world(externalTrafficPolicy="Local").see(rules, "8.8.8.8 > 192.168.0.2 TCP/30080") == "allowed"
     assert world().see(ingress("[{ports: [{port: 80}]}]"), "8.8.8.8 > 192.168.0.2 TCP/30080") == "allowed"
     assert world().see(ingress("[]"), "8.8.8.8 > 192.168.0.2 TCP/30080") == "denied-ingress"
+
+
+def with_host_port(doc: Doc, **more: object) -> Doc:
+    """The pod with its port 8080 at port 80 of its node."""
+    doc["spec"]["containers"][0]["ports"] = [{"containerPort": 8080, "hostPort": 80, **more}]
+    return doc
+
+
+def test_case_23_behind_a_host_port_is_the_pod() -> None:
+    """As a node port, it is translated on the node; the source stays known. A node by its name is itself."""
+    dst = "192.168.0.1"
+    base = (namespace("a"), node("n1", "192.168.0.1"), node("n2", "192.168.0.2"), pod("a/db", "10.0.0.2", node="n2"))
+    world = World(*base, with_host_port(pod("a/hp", "10.0.0.1")))
+    outside, inside = f"8.8.8.8 > {dst} TCP/80", f"a/db > {dst} TCP/80"
+    select = ", ".join(("podSelector: {matchLabels: {app: hp}}", "policyTypes: [Ingress]"))
+    deny = [policy("a/p", f"{{{select}}}")]
+    assert world.see(deny, outside) == "denied-ingress"
+    assert world.assumptions(deny, outside) == ["the backend of a service is inferred (option dnat)"]
+    one = [
+        policy(
+            "a/p", f"{{{select}, ingress: [{{from: [{{ipBlock: {{cidr: 8.8.8.8/32}}}}], ports: [{{port: 8080}}]}}]}}"
+        )
+    ]
+    assert world.see(one, outside) == "allowed"
+    assert world.see(one, f"8.8.4.4 > {dst} TCP/80") == "denied-ingress"
+    assert world.see(deny, f"8.8.8.8 > {dst} TCP/8080") == "allowed"
+    assert world.see(deny, f"8.8.8.8 > {dst} UDP/80") == "allowed"
+    assert world.see(deny, "8.8.8.8 > 192.168.0.2 TCP/80") == "allowed"
+    assert world.see(deny, "8.8.8.8 > Node/n1 TCP/80") == "allowed"
+    to_pod = [policy("a/e", "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{podSelector: {}}]}]}")]
+    assert world.see(to_pod, inside) == "unknown"  # rules of the source see the node, or the pod
+    none = [policy("a/e", "{podSelector: {}, policyTypes: [Egress]}")]
+    assert world.see(none, inside) == "denied-egress"
+
+
+def test_case_23_a_host_port_is_of_one_node_and_one_address() -> None:
+    nodes = (namespace("a"), node("n1", "192.168.0.1"), node("n2", "192.168.0.2"))
+    deny = [policy("a/p", "{podSelector: {}, policyTypes: [Ingress]}")]
+    for ip, verdict in (("192.168.0.1", "denied-ingress"), ("127.0.0.1", "allowed")):
+        world = World(*nodes, with_host_port(pod("a/hp", "10.0.0.1"), hostIP=ip))
+        assert world.see(deny, "8.8.8.8 > 192.168.0.1 TCP/80") == verdict
+    world = World(*nodes, with_host_port(pod("a/hp", "192.168.0.1", host=True)))
+    assert world.see(deny, "8.8.8.8 > 192.168.0.1 TCP/80") == "allowed"
+    world = World(*nodes, with_host_port(pod("a/hp", "10.0.0.1", node="")))
+    assert world.see(deny, "8.8.8.8 > 192.168.0.2 TCP/80") == "unknown"  # where the pod is is not known
 
 
 def test_case_24_rules_see_the_proxy_and_not_the_client_behind_it() -> None:

@@ -33,7 +33,7 @@ ALL = Window(0, 1 << 40)
 
 def everything() -> Records:
     """A record of each kind, with each field set."""
-    ports = (ContainerPort("http", "TCP", 8080), ContainerPort("dns", "UDP", 53))
+    ports = (ContainerPort("http", "TCP", 8080, 80, "192.168.0.1"), ContainerPort("dns", "UDP", 53))
     return Records(
         namespaces=[Namespace("shop", {"team": "a"}, 5, 9), Namespace("shop", None, 9)],
         pods=[

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import HealthCheck, Phase, event, example, given, settings
 from hypothesis import strategies as st
 
 from fathom.errors import StoreBusy, StoreDamaged, StoreError, StoreNewer, UsageError
@@ -132,9 +132,14 @@ def pods(name, address, times):
 
 
 @settings(
-    max_examples=60, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
 )
 @given(facts, versions, versions, st.integers(0, 3), st.tuples(st.integers(-7_300, 0), st.integers(1, 9_100)))
+@example([(2, 10, 1), (2, 240, 1)], [1_800], [], 3, (0, 900))  # a sum that lasts beyond the window, and a change there
 def test_any_recording_is_the_same_material_as_its_store(world, facts, first, second, rolled, bounds):
     edges = [world.edge(name, kind="Deployment", namespace="ns", pod=name, peer=peer) for name, peer in EDGES]
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:

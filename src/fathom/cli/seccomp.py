@@ -162,9 +162,9 @@ def _written(profiles: Sequence[seccomp.Profile], form: str, more: dict[str, Any
 
 
 def _name(subject: str) -> str:
-    """A name that Kubernetes and file systems take."""
-    text = re.sub(r"[^a-z0-9.]+", "-", subject.lower()).strip("-.")
-    return text[:200].rstrip("-.") or "profile"
+    """A name that file systems and Kubernetes (RFC 1123: a subdomain, of words without a hyphen at an end) take."""
+    words = (word.strip("-") for word in re.sub(r"[^a-z0-9.]+", "-", subject.lower()).split("."))
+    return ".".join(filter(None, words))[:200].rstrip("-.") or "profile"
 
 
 def _write(directory: Path, texts: Sequence[tuple[str, str]]) -> None:
@@ -184,7 +184,9 @@ def _show(found: seccomp.Difference, words: tuple[str, str], output: str) -> Non
     for word, calls in zip(words, (found.added, found.removed), strict=True):
         click.echo(f"{word} ({len(calls)}):" + "".join(f" {call}" for call in calls))
     for word, names in (
-        ("allowed or refused in another way", found.changed),
+        ("newly allowed whatever the arguments, before for some only", found.widened),
+        ("still allowed for some arguments", found.narrowed),
+        ("answered in another way", found.changed),
         ("new architectures", found.architectures),
     ):
         if names:
@@ -194,6 +196,8 @@ def _show(found: seccomp.Difference, words: tuple[str, str], output: str) -> Non
     if found.default:
         milder = " (milder)" if found.looser else ""
         click.echo(f"default action: {' -> '.join(found.default)}{milder}")
+    if found.flags:
+        click.echo(f"flags: {' -> '.join(found.flags)}")
 
 
 def _profile(file: str) -> seccomp.Profile:

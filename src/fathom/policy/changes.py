@@ -79,7 +79,7 @@ class _Ends:
         times: list[list[int]] = []
         for item in used.tolist():
             number = item >> 24
-            if number not in plain and not self.finder.services(self.flows.strings[number]):
+            if number not in plain and not self.finder.leads_on(self.flows.strings[number]):
                 plain[number] = self._of_text(number)
             found = plain.get(number)
             times.append(self._of_service(number, item >> 16 & 0xFF, item & 0xFFFF) if found is None else found)

@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from fathom.policy.addresses import Address, address
+from fathom.policy.hostports import HostPorts
 from fathom.policy.index import EXTERNAL, HOST_POD, NODE, POD, SELF, Index
 from fathom.policy.inventory import FOREVER, Service, ServicePort, Slice
 from fathom.policy.model import PROTOCOLS
@@ -73,6 +74,7 @@ class Finder:
         self._found: dict[str, list[Candidate]] = {}
         self._columns = {name: index.presences[name].tolist() for name in index.presences.dtype.names or ()}
         self._node_ports = self._find_node_ports()
+        self._host_ports = HostPorts(index)
 
     def find(self, text: str) -> list[Candidate]:
         """What ``text`` may have been, whatever the port."""
@@ -111,8 +113,16 @@ class Finder:
             found += [(NODE, number) for number in self._node_ports]
         return found
 
+    def leads_on(self, text: str) -> bool:
+        """Whether the endpoint may be something else on some port: a service, or a node's address."""
+        return bool(self.services(text)) or (bool(self._host_ports) and self._is_of_node(text))
+
+    def _is_of_node(self, text: str) -> bool:
+        one = address(text)
+        return one is not None and any(kind == NODE for kind, *_ in self.index.holders.get(one, ()))
+
     def through(self, text: str, protocol: int, port: int) -> list[Candidate]:
-        """What a service endpoint may have been for one protocol and port; without its port, the address itself."""
+        """What an endpoint that leads on may have been for one protocol and port; without its port, it is itself."""
         found: list[Candidate] = []
         for kind, number in self.services(text):
             service = self.index.records.services[number]
@@ -120,6 +130,7 @@ class Finder:
                 ours = item.node_port if kind == NODE else item.port
                 if PROTOCOLS.get(item.protocol) == protocol and ours == port:
                     found += self._translated(text, kind, service, item)
+        found += self._behind_host(text, protocol, port)
         if found:
             return found
         if "/" in text:
@@ -255,6 +266,22 @@ class Finder:
         one, every = address(text), self.index.addresses.values[addresses]
         same = tuple(item for item in every if one is not None and item.family == one.family)
         return self.index.addresses.number(same) if same else addresses
+
+    def _behind_host(self, text: str, protocol: int, port: int) -> list[Candidate]:
+        """Pods behind a port of a node's address, and the node, which is what egress rules see (or may see)."""
+        found: list[Candidate] = []
+        one, sides = address(text), EGRESS
+        for row, target, (since, until), sure in (
+            self._host_ports.behind(one, protocol, port) if one is not None else ()
+        ):
+            pod = self.index.records.pods[self._columns["pod"][row]]
+            held = self._merged([row], BACKENDS, f"{pod.namespace}/{pod.name}")
+            since, until = max(held.since, since), min(held.until, until)
+            if since < until:
+                found.append(replace(held, port=target, since=since, until=until, gone=0, inferred=True))
+                sides = sides if sure else BOTH
+        plain = self._address(one) if found and one is not None else []
+        return found + [replace(c, sides=sides, note=BACKENDS, inferred=True) for c in plain]
 
     def _backends(self, service: Service, item: ServicePort) -> list[Candidate]:
         slices = self._slices.get((service.namespace, service.name))

@@ -151,8 +151,11 @@ class _Rows:
 def read(flows: Flows, resolved: Resolved, subjects: Subjects, limits: Limits) -> History:
     """The history in ``flows``, which ``resolved`` resolves."""
     rows = _Rows(resolved, subjects)
-    reasons = np.zeros(len(flows), np.uint8)
-    np.maximum.at(reasons, rows.flow, _row_reasons(rows))
+    # What stands for egress alone says nothing of a source outside of pods.
+    said = (rows.kind["src"] == POD) | (resolved.rows["sides"] != EGRESS)
+    reasons = np.full(len(flows), NO_POD, np.uint8)
+    reasons[rows.flow[said]] = USED
+    np.maximum.at(reasons, rows.flow[said], _row_reasons(rows)[said])
     _differing(rows, reasons)
     reasons = np.maximum(reasons, _flow_reasons(flows, rows, limits))
     seldom = _seldom(flows, rows, reasons, limits.minimum)

@@ -35,12 +35,18 @@ class Namespace(msgspec.Struct, frozen=True):
         return {**(self.labels or {}), NAME_LABEL: self.name}
 
 
-class ContainerPort(msgspec.Struct, frozen=True, order=True):
-    """A port that a pod declares; ``name`` is empty where it has none (so it is no named port to policies)."""
+class ContainerPort(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
+    """A port that a pod declares; ``name`` is empty where it has none (so it is no named port to policies).
+
+    ``host_port``: the port of the pod's node that leads to it (0: none), at ``host_address`` alone where it has one. On
+    the host's network a port is the node's own, and none leads to it.
+    """
 
     name: str
     protocol: str
     number: int
+    host_port: int = 0
+    host_address: str = ""
 
 
 class Pod(msgspec.Struct, frozen=True):

@@ -42,6 +42,8 @@ _TEMPLATES: dict[tuple[str, str], tuple[str, ...]] = {
     ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
     ("", "ReplicationController"): ("spec", "template"),
 }
+#: As a container's hostIP: each address of the node.
+_EVERY_ADDRESS = ("0.0.0.0", "::")
 _Owner = tuple[str, str, str]  # namespace, kind, name
 
 
@@ -185,10 +187,18 @@ def _ports(spec: Field) -> tuple[ContainerPort, ...]:
         if item.get("restartPolicy").text(default="") == "Always"  # a sidecar keeps running
     ]
     for container in containers:
-        for item in container.get("ports").elements():
-            name, protocol = item.get("name").text(default=""), item.get("protocol").text(default="TCP")
-            found.append(ContainerPort(name, protocol, item.get("containerPort").integer(1, 65535)))
+        found += [_port(item, spec.get("hostNetwork").boolean(False)) for item in container.get("ports").elements()]
     return tuple(found)
+
+
+def _port(field: Field, on_host: bool) -> ContainerPort:
+    name, protocol = field.get("name").text(default=""), field.get("protocol").text(default="TCP")
+    number = field.get("containerPort").integer(1, 65535)
+    host_port = field.get("hostPort").integer(0, 65535) if field.has("hostPort") else 0
+    if on_host or not host_port:
+        return ContainerPort(name, protocol, number)
+    one = _address(field.get("hostIP")) if field.get("hostIP").text(default="") else ""
+    return ContainerPort(name, protocol, number, host_port, "" if one in _EVERY_ADDRESS else one)
 
 
 def _controller(document: Field) -> tuple[str, str]:

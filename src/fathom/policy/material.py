@@ -26,7 +26,8 @@ class Material:
     that should have been seen in it; ``gaps``: when they were not; ``share``: of their time in it, each counted from
     when it was first known, what was seen (None: as nodes and gaps say); ``losses``: what was counted but not kept.
     ``as_of``: when a live cluster was read for the inventory, epoch seconds: what ended or had other labels before is
-    not in it; 0 where it is no such state.
+    not in it; 0 where it is no such state. ``beyond``: flows of which it is not known how much of their count was in
+    ``window``: they are whole.
     """
 
     inventory: Inventory
@@ -37,6 +38,7 @@ class Material:
     share: float | None = None
     losses: tuple[Loss, ...] = field(default=())
     as_of: int = 0
+    beyond: int = 0
 
 
 def about(material: Material, workload: str) -> Material:

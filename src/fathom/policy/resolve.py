@@ -202,7 +202,7 @@ def _destinations(flows: Flows, finder: Finder) -> tuple[_Table, NDArray[np.int6
     rows = flows.rows
     used, keys = _used(rows["dst"], len(flows.strings))
     texts = [flows.strings[number] for number in used.tolist()]
-    is_service = np.array([bool(finder.services(text)) for text in texts], bool)
+    is_service = np.array([finder.leads_on(text) for text in texts], bool)
     lists = [[] if service else finder.find(text) for text, service in zip(texts, is_service.tolist(), strict=True)]
     through = np.flatnonzero(is_service[keys]) if len(keys) else np.zeros(0, np.int64)
     if len(through):

@@ -55,8 +55,7 @@ DANGEROUS: frozenset[str] = frozenset(
 )
 
 #: What the runtimes' default profile refuses to a container without added capabilities (containerd 2.4, which Docker
-#: shares; those that no kernel has any more too). ``clone``, ``personality`` and ``socket`` are allowed there for some
-#: arguments only; ``clone3`` is answered as if the kernel did not have it.
+#: shares; those that no kernel has any more too). ``clone3`` is answered as if the kernel did not have it.
 RUNTIME_REFUSES: frozenset[str] = DANGEROUS - {"clock_adjtime", "process_vm_readv", "process_vm_writev", "ptrace"} | (
     frozenset(
         """
@@ -67,6 +66,15 @@ RUNTIME_REFUSES: frozenset[str] = DANGEROUS - {"clock_adjtime", "process_vm_read
         """.split()
     )
 )
+#: What that profile allows for some arguments only: no new namespaces (``CLONE_NEW*``), five execution domains, all
+#: address families but AF_VSOCK.
+RUNTIME_PARTLY: Mapping[str, Sequence[Mapping[str, int | str]]] = {
+    "clone": ({"index": 0, "value": 0x7E020000, "op": "SCMP_CMP_MASKED_EQ"},),
+    "personality": tuple(
+        {"index": 0, "value": value, "op": "SCMP_CMP_EQ"} for value in (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)
+    ),
+    "socket": ({"index": 0, "value": 40, "op": "SCMP_CMP_NE"},),
+}
 
 
 class SyscallSet(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,11 +104,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     first_seen: int = 0
     last_seen: int = 0
     observed: tuple[str, ...] = ()
-    #: Of a profile that was read: calls with rules for some arguments or of several actions, and those rules; and calls
-    #: that are answered in another way than by the default action.
+    #: Of a profile that was read: calls with rules for some arguments or of several actions, and those rules; calls
+    #: with another answer than ALLOW (or than the default action, where that refuses); and how the filter is loaded.
     errno: int = 1
     partly: Mapping[str, str] = msgspec.field(default_factory=dict)
     answers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    flags: tuple[str, ...] = ()
 
     @property
     def refusal(self) -> str:
@@ -117,9 +126,12 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """What ``after`` allows that ``before`` does not, and the reverse, where "for some arguments" is less than allowed
     and more than not.
 
-    ``changed``: calls that stay partly allowed, or refused, in another way. ``architectures``: those of which ``after``
-    alone filters calls, and ``unnamed`` those of which it no longer does (what a profile does not name is killed).
-    ``default``: the default action, before and after, where it is another; ``looser``: that is a milder one.
+    ``widened``: those of ``added`` that ``before`` allows for some arguments; ``narrowed``: those of ``removed`` that
+    ``after`` still does. ``changed``: calls that stay allowed, partly allowed or refused, in another way (logged, by
+    another error). ``architectures``: those of which ``after`` alone filters calls, and ``unnamed`` those of which it
+    no longer does (what a profile does not name is killed). ``default``: the default action, before and after, where it
+    is another; ``looser``: that is a milder one (what a listener decides is neither). ``flags``: those of the filter,
+    before and after, where they are others.
     """
 
     added: tuple[str, ...]
@@ -129,9 +141,12 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     unnamed: tuple[str, ...] = ()
     default: tuple[str, ...] = ()
     looser: bool = False
+    flags: tuple[str, ...] = ()
+    widened: tuple[str, ...] = ()
+    narrowed: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        several = (self.added, self.removed, self.changed, self.architectures, self.unnamed, self.default)
+        several = (self.added, self.removed, self.changed, self.architectures, self.unnamed, self.default, self.flags)
         return any(several)
 
 
@@ -273,7 +288,8 @@ def read_profile(document: Mapping[str, Any], *, place: str = "profile") -> Prof
     if not isinstance(errno, int):
         raise UsageError(f"{place}: defaultErrnoRet is not a number")
     found = _profile_of(place, default, by_name, tuple(architectures))
-    return msgspec.structs.replace(found, errno=errno)
+    flags = tuple(sorted({str(flag) for flag in _list(spec, "flags", place)}))
+    return msgspec.structs.replace(found, errno=errno, flags=flags)
 
 
 def _list(spec: Mapping[str, Any], key: str, place: str) -> list[Any]:
@@ -291,19 +307,17 @@ def _profile_of(
     }
     calls = set(known - by_name.keys()) if default in _ALLOWING else set()
     partly: dict[str, str] = {}
-    answers: dict[str, str] = {}
+    answers = dict.fromkeys(calls, default) if default != _ALLOWING[0] else {}
     for name, rules in by_name.items():
         actions = {_answered(rule) for rule in rules}
         free = [rule for rule in rules if not any(rule.get(key) for key in _CONDITIONS)]
         if len(actions) > 1 or not free:
-            texts = {
-                msgspec.json.encode({k: v for k, v in rule.items() if k not in _SAYS_NOTHING}, order="deterministic")
-                for rule in rules
-            }
-            partly[name] = " ".join(text.decode() for text in sorted(texts))
-        elif (action := actions.pop()) in _ALLOWING:
+            partly[name] = _conditions(rules)
+            continue
+        action = actions.pop()
+        if action in _ALLOWING:
             calls.add(name)
-        else:
+        if action != _ALLOWING[0]:
             answers[name] = action
     return Profile(
         subject=place,
@@ -313,6 +327,15 @@ def _profile_of(
         partly=partly,
         answers=answers,
     )
+
+
+def _conditions(rules: Iterable[Mapping[str, Any]]) -> str:
+    """Rules of one call as text that is equal where they are."""
+    texts = {
+        msgspec.json.encode({k: v for k, v in rule.items() if k not in _SAYS_NOTHING}, order="deterministic")
+        for rule in rules
+    }
+    return " ".join(text.decode() for text in sorted(texts))
 
 
 def _answered(rule: Mapping[str, Any]) -> str:
@@ -332,8 +355,12 @@ _NAMES_OF: Mapping[str, frozenset[str]] = {
 _SEVERITY = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_ERRNO", "SCMP_ACT_TRAP", "SCMP_ACT_KILL")
 
 
-def _severity(action: str) -> int:
-    return next((level for level in reversed(range(len(_SEVERITY))) if action.startswith(_SEVERITY[level])), 0)
+def _milder(one: str, other: str) -> bool:
+    """Whether an action is milder than the other; of what a listener decides (NOTIFY) that is not known."""
+    levels = [
+        next((level for level, word in enumerate(_SEVERITY) if action.startswith(word)), -1) for action in (one, other)
+    ]
+    return -1 < levels[0] < levels[1]
 
 
 def diff(before: Profile, after: Profile) -> Difference:
@@ -346,10 +373,12 @@ def diff(before: Profile, after: Profile) -> Difference:
         old, new = _allowed(before, of_before, name), _allowed(after, of_after, name)
         if new != old:
             (added if new > old else removed).add(name)
-        elif before.partly.get(name) != after.partly.get(name) or (
-            not new and _answer(before, name) != _answer(after, name)
-        ):
+        elif before.partly.get(name) != after.partly.get(name):
             changed.add(name)
+        elif new != 1:
+            answers = _answer(before, of_before, name), _answer(after, of_after, name)
+            if answers[0] != answers[1] and answers != (before.refusal, after.refusal):
+                changed.add(name)
     return Difference(
         added=tuple(sorted(added)),
         removed=tuple(sorted(removed)),
@@ -357,7 +386,10 @@ def diff(before: Profile, after: Profile) -> Difference:
         architectures=_named_by(after, before) if before.architectures else (),
         unnamed=_named_by(before, after) if after.architectures else (),
         default=(before.refusal, after.refusal) if before.refusal != after.refusal else (),
-        looser=_severity(after.default) < _severity(before.default),
+        looser=_milder(after.default, before.default),
+        flags=(_flags(before), _flags(after)) if before.flags != after.flags else (),
+        widened=tuple(sorted(added & before.partly.keys())),
+        narrowed=tuple(sorted(removed & after.partly.keys())),
     )
 
 
@@ -370,15 +402,25 @@ def _allowed(profile: Profile, calls: set[str], name: str) -> int:
     return 2 if name in calls else int(name in profile.partly)
 
 
-def _answer(profile: Profile, name: str) -> str:
-    """How a call is answered that is not allowed."""
-    return profile.answers.get(name, profile.refusal)
+def _answer(profile: Profile, calls: set[str], name: str) -> str:
+    """How a call is answered that is not partly allowed."""
+    return profile.answers.get(name, _ALLOWING[0] if name in calls else profile.refusal)
+
+
+def _flags(profile: Profile) -> str:
+    return " ".join(profile.flags) or "none"
 
 
 def runtime_default(architecture: str = "x86_64") -> Profile:
-    """The runtimes' default profile for a container without added capabilities: all calls but ``RUNTIME_REFUSES``."""
+    """The runtimes' default profile for a container without added capabilities: all calls but ``RUNTIME_REFUSES``, of
+    which some are allowed partly (``RUNTIME_PARTLY``)."""
+    partly = {
+        name: _conditions({"action": _ALLOWING[0], "args": [given]} for given in arguments)
+        for name, arguments in RUNTIME_PARTLY.items()
+    }
     return Profile(
         subject="RuntimeDefault",
-        calls=tuple(sorted(set(NUMBERS[architecture]) - RUNTIME_REFUSES)),
+        calls=tuple(sorted(set(NUMBERS[architecture]) - RUNTIME_REFUSES - partly.keys())),
         architectures=TOKENS[architecture],
+        partly=partly,
     )

@@ -3,7 +3,8 @@
 Flows are as fine as the answer needs: an edge is one flow, but where one of its ends changed inside the window (labels,
 the holder of an address, the backends of a service) it is one flow for each stretch between two changes. A fact is
 known to the length of its interval; the interval in which a change falls is a flow of its own, which may be of either
-side of the change. It refuses to mix the objects of several clusters.
+side of the change. What lasts beyond the window and cannot be divided (a sum, a flow from a file) counts whole, and is
+judged over all of its time. It refuses to mix the objects of several clusters.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def material(
     spans = store.spans(query)
     _check(len(spans), most)
     table = _Edges(store, spans, cluster)
-    records = _records(store.inventory(asked), table.clusters, cluster)
+    records = _records(store.inventory(_lived(asked, spans)), table.clusters, cluster)
     inventory = Inventory(joined(records, manifests) if manifests else records)
     coverage = store.coverage(watched)
     nodes = tuple(item.node for item in store.nodes() if item.first_seen < asked.until_s)
@@ -75,7 +76,22 @@ def material(
         tuple(Gap(item.node, item.start_s, item.end_s) for item in coverage.gaps),
         coverage.share if nodes else None,
         tuple(Loss(m.hop, m.probe, m.reason, m.node, m.count, m.packets) for m in store.losses(asked)),
+        beyond=len(np.unique(spans["edge"][_beyond(asked, spans)])),
     )
+
+
+def _beyond(window: Window, spans: Spans) -> npt.NDArray[np.bool_]:
+    """Which spans are of more than the window: sums, which cannot be divided, and what has no time."""
+    found: npt.NDArray[np.bool_] = (spans["first"] < window.since_s) | (spans["last"] >= window.until_s)
+    return found
+
+
+def _lived(window: Window, spans: Spans) -> Window:
+    """The window, and the time of what lasts beyond it."""
+    timed = spans[spans["last"] > 0]
+    if not len(timed):
+        return window
+    return Window(min(window.since_s, int(timed["first"].min())), max(window.until_s, int(timed["last"].max()) + 1))
 
 
 def _watched(store: Store, window: Window | None) -> Window:

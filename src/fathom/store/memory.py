@@ -360,6 +360,8 @@ class MemoryStore:
             if fact.edge in self._edges and _selects(query, self._edges[fact.edge]):
                 found[fact.edge, time, fact.gone].append([fact.bucket, *fact.counters])
         for (edge, _, _), facts in found.items():
+            if min(fact[0] for fact in facts) >= query.window.until_s:
+                continue
             sums = [to_sums(counters) for _, *counters in facts]
             opened = sum(one.connections + one.failures for one in sums)
             packets = sum(one.packets_sent for one in sums), sum(one.packets_received for one in sums)
@@ -420,7 +422,8 @@ class MemoryStore:
             chosen = {number: edge for number, edge in self._edges.items() if _selects(query, edge)}
             facts = [f for f in self._facts if f.edge in chosen and inside(f.bucket, f.gone)]
             used = {fact.edge for fact in facts}
-            rows = [row for row in self._endpoints.values() if inventories.overlaps(row, window)]
+            lasting = Window(window.since_s, -(-window.until_s // SECONDS_PER_HOUR) * SECONDS_PER_HOUR)
+            rows = [row for row in self._endpoints.values() if inventories.overlaps(row, lasting)]
             calls = self._syscalls.values()
             held = Held(
                 {number: edge for number, edge in chosen.items() if number in used},

@@ -230,13 +230,24 @@ def spans_of_facts(hours: Iterable[int], *, picked: bool, cut: bool) -> str:
     )
 
 
+#: The hours that a window touches, and those before it, of which one file holds sums that may reach into it. Only a
+#: flow from a file lasts longer than its hour, or has no time at all; its recording's source says that there are some.
+SUMS_TOUCHED = "SELECT hour FROM rolled WHERE gone = 1 AND hour >= :first_hour AND hour < :end_hour"
+FROM_FILES = "SELECT 1 FROM identity WHERE name = 'source' AND value LIKE '%files-%'"
+_LASTS = "(last_bucket >= :since OR last_bucket = 0)"
+SUMS_BEFORE = f"SELECT DISTINCT hour FROM hourly WHERE gone = 1 AND hour < :first_hour AND {_LASTS}"
+
+
 def spans_of_hourly(hours: Iterable[int], *, picked: bool, cut: bool) -> str:
-    """The same from roll-ups, a row for each hour: added up by whoever reads them, which takes half of the time."""
+    """The same from roll-ups, a row for each hour: added up by whoever reads them, which takes half of the time.
+
+    Sums of which no part can lie inside the window are left out.
+    """
     cuts = f"{_after('first_bucket')} AS after, {_after('last_bucket')} AS end_after, " if cut else ""
     return (
         f"SELECT edge, {cuts}connections + failures, packets_sent, packets_received, first_bucket, last_bucket"
         f" FROM hourly AS counted WHERE hour IN {hours_in(hours)} AND gone = :gone{_PICKED if picked else ''}"
-        f"{_CUT_EDGES if cut else ''}"
+        f"{_CUT_EDGES if cut else ''} AND first_bucket < :until AND {_LASTS}"
     )
 
 

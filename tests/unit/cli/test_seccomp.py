@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +12,23 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from fathom.cli.main import main
+from fathom.cli.seccomp import _name
 from fathom.policy.seccomp import BASE
 
-SAME = {"changed": [], "architectures": [], "unnamed": [], "default": [], "looser": False}
+SAME = {
+    "changed": [],
+    "architectures": [],
+    "unnamed": [],
+    "default": [],
+    "looser": False,
+    "flags": [],
+    "widened": [],
+    "narrowed": [],
+}
 
 
 @pytest.fixture
@@ -87,6 +100,21 @@ def test_names_that_would_be_one_are_refused(capsys: Any, tmp_path: Path) -> Non
     assert not (tmp_path / "made").exists()
 
 
+SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+@given(st.lists(st.text(st.sampled_from("aZ0.-/_:é ")), min_size=1, max_size=5) | st.lists(st.text(), min_size=1))
+@example(["/usr/lib/.hidden/app"])
+@example(["a..b/.c"])
+@example(["a" * 199 + "/.b"])
+def test_names_are_what_the_api_server_takes(subjects: list[str]) -> None:
+    """k8s.io/apimachinery, IsDNS1123Subdomain."""
+    for subject in subjects:
+        name = _name(subject)
+        assert SUBDOMAIN.fullmatch(name)
+        assert len(name) <= 253
+
+
 def test_calls_from_standard_input(capsys: Any, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(calls.read_bytes())))
     got = run(capsys, "generate", "-", "--subject", "shop/web")
@@ -107,6 +135,10 @@ def test_diff_says_what_changes_and_its_status_says_whether(capsys: Any, calls: 
     log = tmp_path / "log.json"
     log.write_text(web.read_text().replace("SCMP_ACT_ERRNO", "SCMP_ACT_LOG"))
     assert run(capsys, "diff", web, log).out.endswith("default action: SCMP_ACT_ERRNO 1 -> SCMP_ACT_LOG (milder)\n")
+    flags = tmp_path / "flags.json"
+    flags.write_text(json.dumps({**json.loads(web.read_text()), "flags": ["SECCOMP_FILTER_FLAG_LOG"]}))
+    got = run(capsys, "diff", web, flags)
+    assert (got.status, got.out.splitlines()[-1]) == (1, "flags: none -> SECCOMP_FILTER_FLAG_LOG")
 
 
 def test_compare_with_the_runtimes_default(capsys: Any, tmp_path: Path) -> None:
@@ -117,6 +149,11 @@ def test_compare_with_the_runtimes_default(capsys: Any, tmp_path: Path) -> None:
     assert found["added"] == ["mount"]
     assert "socket" in found["removed"]
     assert "read" not in found["removed"]
+    rule["names"] += ["clone", "socket"]
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]}))
+    lines = run(capsys, "compare", profile).out.splitlines()
+    assert lines[0] == "newly allowed (3): clone mount socket"
+    assert lines[2] == "newly allowed whatever the arguments, before for some only (2): clone socket"
 
 
 @pytest.mark.parametrize(

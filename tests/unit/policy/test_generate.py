@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from fathom.errors import UsageError
+from fathom.policy.compile import compile_policies
+from fathom.policy.evaluate import ALLOWED, evaluate
 from fathom.policy.flows import Flows, from_dicts
 from fathom.policy.generate import PREFIX, Choices, Generated, Window, generate, to_yaml
 from fathom.policy.history import REASONS, Limits
 from fathom.policy.inventory import (
     Answer,
     Backend,
+    ContainerPort,
     Inventory,
     Namespace,
     Node,
@@ -28,6 +31,7 @@ from fathom.policy.inventory import (
 from fathom.policy.labelling import naming
 from fathom.policy.metadata import valid_name
 from fathom.policy.policysets import read_texts
+from fathom.policy.resolve import resolve
 
 WEB = {"app": "web", "pod-template-hash": "5d"}
 DB = {"app": "db", "statefulset.kubernetes.io/pod-name": "db-0"}
@@ -111,6 +115,25 @@ def test_the_address_of_a_service_that_an_edge_names_is_not_its_backends(address
     )
     assert why(named) == [""]
     assert to_yaml(named.documents) == to_yaml(plain.documents)
+
+
+def test_behind_a_port_of_a_node_is_the_pods_own_port() -> None:
+    """The pod sees the client that asked the node; a client in a pod sees the node, or the pod."""
+    records = shop()
+    port = ContainerPort("", "TCP", 8080, 80)
+    labels = {"app": "edge"}
+    records.pods.append(Pod("edge", "e-1", labels, ("10.0.2.1",), "n2", ports=(port,), workload=("DaemonSet", "e")))
+    flows = [flow("203.0.113.9", "192.168.0.2"), flow("shop/web-1", "192.168.0.2")]
+    found = made(*flows, records=records)
+    assert why(found) == ["", ""]
+    ingress = policy(found, "edge/daemonset-e")["spec"]["ingress"]
+    assert [rule["ports"] for rule in ingress] == [[{"protocol": "TCP", "port": 8080}]] * 2
+    assert {"from": [{"ipBlock": {"cidr": "203.0.113.9/32"}}], "ports": [{"protocol": "TCP", "port": 8080}]} in ingress
+    egress = policy(found, "shop/deployment-web")["spec"]["egress"]
+    assert {rule["ports"][0]["port"] for rule in egress} == {80, 8080}
+    policies, who = read_texts([("p", to_yaml(found.documents))]), Inventory(records)
+    judged = evaluate(compile_policies(policies, who), resolve(from_dicts(flows), who))
+    assert judged.verdict.tolist() == [ALLOWED, ALLOWED]
 
 
 def test_dns_opens_both_protocols_to_the_dns_that_was_seen_node_local_too() -> None:

@@ -97,6 +97,32 @@ def test_services_keep_ports_targets_and_every_address() -> None:
     ]
 
 
+def test_ports_of_the_node_that_lead_to_a_pod() -> None:
+    """A hostPort is one port of one node, at one of its addresses (hostIP) or all; on the host's network it is none."""
+    ports = [
+        {"containerPort": 8080, "hostPort": 80},
+        {"containerPort": 53, "hostPort": 53, "protocol": "UDP", "hostIP": "192.168.0.1"},
+        {"containerPort": 1, "hostPort": 1, "hostIP": "0.0.0.0"},
+        {"containerPort": 2, "hostPort": 0, "hostIP": ""},
+        {"containerPort": 3},
+    ]
+    spec = {"nodeName": "n1", "containers": [{"ports": ports}]}
+    document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "hp"}, "spec": spec}
+    (found,) = inventory(json.dumps(document)).records.pods
+    assert [(p.protocol, p.number, p.host_port, p.host_address) for p in found.ports] == [
+        ("TCP", 8080, 80, ""),
+        ("UDP", 53, 53, "192.168.0.1"),
+        ("TCP", 1, 1, ""),
+        ("TCP", 2, 0, ""),
+        ("TCP", 3, 0, ""),
+    ]
+    (on_host,) = inventory(json.dumps({**document, "spec": {**spec, "hostNetwork": True}})).records.pods
+    assert {p.host_port for p in on_host.ports} == {0}
+    ports[1]["hostIP"] = "x"
+    (problem,) = read_texts([("f", json.dumps(document))]).records.problems
+    assert problem.place.path == "spec.containers[0].ports[1].hostIP"
+
+
 def test_an_address_is_looked_up_at_a_time() -> None:
     over = "containerStatuses: [{state: {terminated: {finishedAt: '1970-01-01T00:10:00Z'}}}]"
     ended = f"{{phase: Failed, podIP: 10.0.0.1, {over}}}"

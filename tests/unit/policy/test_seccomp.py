@@ -97,10 +97,26 @@ def test_the_runtimes_default_refuses_what_its_documents_say() -> None:
     default = set(runtime_default().calls)
     assert not default & {"mount", "bpf", "keyctl", "unshare", "pivot_root", "reboot", "kexec_load", "userfaultfd"}
     assert not default & {"clone3", "syslog", "sethostname", "fanotify_init", "open_tree_attr", "io_uring_setup"}
-    assert default >= {"read", "ptrace", "socket", "clone", "process_vm_readv", "clock_adjtime", "personality"}
+    assert default >= {"read", "ptrace", "process_vm_readv", "clock_adjtime"}
     tighter = diff(runtime_default(), profile({"read", "bpf"}))
     assert tighter.added == ("bpf",)
     assert "ptrace" in tighter.removed
+
+
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+def test_what_the_runtimes_default_allows_for_some_arguments_is_less_than_allowed(architecture: str) -> None:
+    """New namespaces (CLONE_NEWUSER), other execution domains, AF_VSOCK: a profile of names alone allows them."""
+    made = oci(ERRNO, rule(ALLOW, "clone", "socket", "personality", "clone3", "read"))
+    found = diff(runtime_default(architecture), made)
+    assert found.added == ("clone", "clone3", "personality", "socket")
+    assert found.widened == ("clone", "personality", "socket")
+    none = diff(runtime_default(architecture), oci(ERRNO))
+    assert {"clone", "socket", "personality"} <= set(none.removed)
+    assert not none.narrowed
+    clone = {"index": 0, "value": 2114060288, "op": "SCMP_CMP_MASKED_EQ"}
+    same = diff(runtime_default(architecture), oci(ERRNO, rule(ALLOW, "clone", args=[clone])))
+    assert not {"clone"} & {*same.added, *same.removed, *same.changed}
+    assert diff(oci(ERRNO, rule(ALLOW, "clone")), runtime_default(architecture)).narrowed == ("clone",)
 
 
 def test_sets_are_read_by_name_or_number() -> None:
@@ -233,3 +249,37 @@ def test_a_stricter_default_an_architecture_less_and_another_error_are_differenc
     assert not diff(
         oci(ERRNO, rule(ALLOW, "clone"), rule(ALLOW, "clone", args=FIRST)), oci(ERRNO, rule(ALLOW, "clone"))
     )
+
+
+LOG, NOTIFY = "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY"
+
+
+def test_a_call_that_is_logged_instead_of_just_allowed_is_a_difference() -> None:
+    plain, logged = oci(ERRNO, rule(ALLOW, "read")), oci(ERRNO, rule(LOG, "read"))
+    assert diff(plain, logged) == seccomp.Difference(added=(), removed=(), changed=("read",))
+    assert diff(logged, plain).changed == ("read",)
+    by_default = oci(LOG)
+    assert diff(by_default, oci(LOG, rule(ALLOW, "read"))).changed == ("read",)
+    assert not diff(by_default, oci(LOG, rule(LOG, "read")))
+    assert diff(by_default, oci(ALLOW)) == seccomp.Difference(added=(), removed=(), default=(LOG, ALLOW), looser=True)
+    assert diff(oci(ERRNO, rule(LOG, "read")), oci(ERRNO)).removed == ("read",)
+
+
+def test_how_the_filter_is_loaded_is_a_difference() -> None:
+    def flagged(*flags: str) -> Profile:
+        return read_profile({"defaultAction": ERRNO, "flags": list(flags)})
+
+    log, tsync = "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC"
+    assert diff(flagged(), flagged(log)) == seccomp.Difference(added=(), removed=(), flags=("none", log))
+    assert diff(flagged(log), flagged(log, tsync)).flags == (log, f"{log} {tsync}")
+    assert not diff(flagged(log, tsync), flagged(tsync, log))
+    with pytest.raises(UsageError, match="flags is not a list"):
+        read_profile({"defaultAction": ERRNO, "flags": "x"})
+
+
+@pytest.mark.parametrize("other", [ALLOW, ERRNO, KILL])
+def test_what_a_listener_decides_is_neither_milder_nor_stricter(other: str) -> None:
+    assert diff(oci(other), oci(NOTIFY)).default
+    assert not diff(oci(other), oci(NOTIFY)).looser
+    assert not diff(oci(NOTIFY), oci(other)).looser
+    assert diff(oci(ERRNO, rule(ERRNO, "mount")), oci(ERRNO, rule(NOTIFY, "mount"))).changed == ("mount",)

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import click
+
 from fathom.cli.files import MOST_TOGETHER, read_text, read_texts
 from fathom.cli.policy import livecluster
 from fathom.cli.policy.livecluster import HERE, Access, is_live
@@ -126,8 +128,17 @@ def _recorded(files: Files, file: str) -> Material:
     finally:
         store.close()
     if files.flows is None:
+        if found.beyond and (files.since or files.until):
+            _tell_beyond(found.beyond)
         return replace(found, as_of=at)
     return replace(found, as_of=at, flows=_flows(files.flows), window=(0, 0), nodes=(), gaps=(), share=None, losses=())
+
+
+def _tell_beyond(count: int) -> None:
+    flows = "1 flow" if count == 1 else f"{count:,} flows"
+    click.echo(
+        f"fathom: {flows} may also be of other time than was asked for: sums are not divided, and count whole", err=True
+    )
 
 
 def _inventory(files: Files) -> tuple[Inventory, int]:

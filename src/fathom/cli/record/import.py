@@ -26,8 +26,9 @@ def command(
     """Make one recording of several, or of manifests, flows and system calls.
 
     Recordings of one store may overlap: nothing is counted twice. Recordings of several stores are added up, and
-    refused where that could count something twice. Objects and system calls from files are added to recordings; flows
-    from files make a recording of their own.
+    refused where that could count something twice. Objects and system calls from files are added to recordings; of an
+    object that a recording holds, what that says is kept, and a difference is told. Flows from files make a recording
+    of their own.
     """
     from fathom.cli.record.importing import Sources, made
     from fathom.cli.record.summary import lines

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from fathom.cli.files import MOST_TOGETHER, read_text, read_texts
+from fathom.cli.output import printable
 from fathom.cli.policy.problems import tell
 from fathom.cli.policy.show import progress
 from fathom.cli.record.interrupting import interruptible
@@ -23,7 +26,7 @@ from fathom.store.opening import open_recording
 from fathom.store.sqlite.merger import merge
 from fathom.store.sqlite.plain import Plain
 
-#: Problems that are named.
+#: Problems, and objects, that are named.
 _MOST = 10
 
 
@@ -49,8 +52,19 @@ def made(target: Path, sources: Sources, *, force: bool) -> Summary:
     with contextlib.ExitStack() as stack, progress("Importing") as told:
         stores = [stack.enter_context(contextlib.closing(open_recording(Path(name)))) for name in sources.recordings]
         making = Making(force=force, stopped=stack.enter_context(interruptible()), progress=told or nobody)
-        merge(stores, plain, target, making, int(time.time()))
+        left_out = merge(stores, plain, target, making, int(time.time()))
+    _tell_left_out(left_out)
     return summary(target)
+
+
+def _tell_left_out(objects: Sequence[str]) -> None:
+    if objects:
+        more = f", and {len(objects) - _MOST} more" if len(objects) > _MOST else ""
+        click.echo(
+            "fathom: the recordings say something else of what is in the manifests, and what they say is kept:"
+            f" {', '.join(map(printable, objects[:_MOST]))}{more}",
+            err=True,
+        )
 
 
 def _check_target(target: Path, recordings: Sequence[str]) -> None:

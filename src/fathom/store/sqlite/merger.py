@@ -129,8 +129,9 @@ class _Held:
     nodes: frozenset[str]
 
 
-def merge(stores: Sequence[RecordingStore], more: Plain, path: Path, making: Making, now_s: int) -> str:
-    """Make the recording ``path`` of ``stores`` and of ``more``; returns its digest.
+def merge(stores: Sequence[RecordingStore], more: Plain, path: Path, making: Making, now_s: int) -> list[str]:
+    """Make the recording ``path`` of ``stores`` and of ``more``; returns the objects of ``more`` that stay out of it,
+    since ``stores`` say something else of them.
 
     Raises UsageError if they cannot be one, and as ``NewRecording`` does.
     """
@@ -152,9 +153,10 @@ def merge(stores: Sequence[RecordingStore], more: Plain, path: Path, making: Mak
                 done += 1
                 making.progress(0.9 * done / len(held))
         with new.writing() as connection:
-            plain.put(connection, more)
+            left_out = plain.put(connection, more)
         making.progress(1.0)
-        return new.finish(_identity(held, more, asked, now_s))
+        new.finish(_identity(held, more, asked, now_s))
+        return left_out
 
 
 def _held(store: RecordingStore) -> _Held:

@@ -10,6 +10,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from fathom.errors import UsageError
 from fathom.policy.columns import MOST_COUNT
 from fathom.policy.flows import Seen
@@ -51,11 +53,11 @@ class Plain:
         return max(min(begins, default=0), 0), min(max(ends, default=0) + 1, last)
 
 
-def put(connection: sqlite3.Connection, plain: Plain) -> None:
-    """Add all of it; of objects those of which no version is there. Raises UsageError if it cannot be kept."""
+def put(connection: sqlite3.Connection, plain: Plain) -> list[str]:
+    """Add all of it; of objects those of which no version is there. Returns those that stay out and say something else
+    than the last version that is there, as text. Raises UsageError if it cannot be kept."""
     _put_flows(connection, plain.flows)
-    if plain.records:
-        _put_objects(connection, inventories.to_rows(plain.records))
+    left_out = _put_objects(connection, inventories.to_rows(plain.records)) if plain.records else []
     calls = syscalls.to_rows(plain.syscalls)
     marks = ", ".join("?" * len(SyscallRow._fields))
     connection.executemany(
@@ -63,6 +65,7 @@ def put(connection: sqlite3.Connection, plain: Plain) -> None:
         " first_seen = MIN(first_seen, excluded.first_seen), last_seen = MAX(last_seen, excluded.last_seen)",
         calls,
     )
+    return left_out
 
 
 def _put_flows(connection: sqlite3.Connection, flows: Iterable[Seen]) -> None:
@@ -91,9 +94,15 @@ def _put_flows(connection: sqlite3.Connection, flows: Iterable[Seen]) -> None:
     connection.execute("INSERT OR IGNORE INTO main.rolled SELECT DISTINCT hour, 1, 0 FROM main.hourly")
 
 
-def _put_objects(connection: sqlite3.Connection, rows: Iterable[tuple[EndpointRow, list[AddressRow]]]) -> None:
-    known = set(connection.execute("SELECT cluster, kind, namespace, name FROM main.endpoints"))
-    fresh = [(row, held) for row, held in rows if row.key[:4] not in known]
+def _put_objects(connection: sqlite3.Connection, rows: Iterable[tuple[EndpointRow, list[AddressRow]]]) -> list[str]:
+    found = connection.execute("SELECT cluster, kind, namespace, name FROM main.endpoints ORDER BY valid_from")
+    known = {(kind, namespace, name): cluster for cluster, kind, namespace, name in found}
+    fresh, left_out = [], []
+    for row, held in rows:
+        if (cluster := known.get(row.key[1:4])) is None:
+            fresh.append((row, held))
+        elif not _says(row.document).items() <= _says(_last(connection, row._replace(cluster=cluster))).items():
+            left_out.append(f"{row.kind} {row.namespace}/{row.name}" if row.namespace else f"{row.kind} {row.name}")
     marks = ", ".join("?" * len(EndpointRow._fields))
     connection.executemany(f"INSERT INTO main.endpoints VALUES({marks})", [row for row, _ in fresh])
     marks = ", ".join("?" * len(AddressRow._fields))
@@ -101,3 +110,23 @@ def _put_objects(connection: sqlite3.Connection, rows: Iterable[tuple[EndpointRo
         f"INSERT INTO main.endpoint_addresses({', '.join(AddressRow._fields)}) VALUES({marks})",
         [address for _, held in fresh for address in held],
     )
+    return left_out
+
+
+def _last(connection: sqlite3.Connection, row: EndpointRow) -> str:
+    """The document of the last version of an object."""
+    text = (
+        "SELECT document FROM main.endpoints WHERE (cluster, kind, namespace, name) = (?, ?, ?, ?)"
+        " ORDER BY valid_from DESC LIMIT 1"
+    )
+    return str(connection.execute(text, row.key[:4]).fetchone()[0])
+
+
+def _says(document: str) -> dict[str, bytes]:
+    """What a record says, without its times and what it does not know: the fields as JSON."""
+    found = msgspec.json.decode(document, type=dict[str, object])
+    return {
+        name: msgspec.json.encode(value, order="deterministic")
+        for name, value in found.items()
+        if value is not None and name not in ("since", "until")
+    }

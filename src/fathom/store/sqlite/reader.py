@@ -246,11 +246,21 @@ class View:
             with self._day(day) as connection:
                 rows = connection.execute(queries.spans_of_facts(hours, **how), bounds)
                 found = _together(found, rows, cut=cuts is not None)
-        for gone, hours in plan.hourly.items():
+        sums = {**plan.hourly, 1: self._reaching(query.window)} if self._layout.single else plan.hourly
+        for gone, hours in sums.items():
             with translated(self._layout.meta):
-                rows = self._connection.execute(queries.spans_of_hourly(hours, **how), {"gone": gone})
+                rows = self._connection.execute(queries.spans_of_hourly(hours, **how), {**bounds, "gone": gone})
                 found = _together(found, rows, cut=cuts is not None)
         return spans(found)
+
+    def _reaching(self, window: Window) -> tuple[int, ...]:
+        """The hours of which a recording holds sums that may reach into the window: none of them can be divided."""
+        hours = hours_of(window)
+        bounds = {"since": window.since_s, "first_hour": hours.start, "end_hour": hours.stop}
+        found = self._ask(queries.SUMS_TOUCHED, bounds)
+        if self._ask(queries.FROM_FILES):
+            found += self._ask(queries.SUMS_BEFORE, bounds)
+        return tuple(sorted(int(hour) for (hour,) in found))
 
     def identities(self, ids: npt.NDArray[np.int64]) -> EdgeColumns:
         """Those of ``ids`` that are known."""

@@ -44,15 +44,16 @@ _ADD_REPORTS = (
     + " ON CONFLICT(node, boot) DO UPDATE SET batches = batches + excluded.batches,"
     " first_seen = MIN(first_seen, excluded.first_seen), last_seen = MAX(last_seen, excluded.last_seen)"
 )
-#: What is copied of the tables of a meta file, beside the roll-ups.
+#: What is copied of the tables of a meta file, beside the roll-ups; the inventory of the whole last hour, since a sum
+#: lasts so long.
 _META = (
     "INSERT INTO main.edges SELECT * FROM source.edges WHERE id IN (SELECT edge FROM temp.used) ORDER BY id",
     "INSERT INTO main.orphans SELECT * FROM source.orphans WHERE edge IN (SELECT edge FROM temp.used)",
     f"INSERT INTO main.nodes SELECT * FROM source.nodes WHERE first_seen < :until AND {_NODE}",
     f"INSERT INTO main.refused_losses SELECT * FROM source.refused_losses WHERE {_INSIDE} AND {_NODE}",
-    "INSERT INTO main.endpoints SELECT * FROM source.endpoints WHERE valid_from < :until AND valid_to > :since",
+    "INSERT INTO main.endpoints SELECT * FROM source.endpoints WHERE valid_from < :end AND valid_to > :since",
     "INSERT INTO main.endpoint_addresses SELECT * FROM source.endpoint_addresses"
-    " WHERE valid_from < :until AND valid_to > :since",
+    " WHERE valid_from < :end AND valid_to > :since",
     "INSERT INTO main.syscalls SELECT * FROM source.syscalls WHERE first_seen < :until AND last_seen >= :since",
 )
 
@@ -78,6 +79,7 @@ class How:
             "until_ns": window.until_s * _NS,
             "first_hour": hours.start,
             "end_hour": hours.stop,
+            "end": hours.stop * SECONDS_PER_HOUR,
             "node": self.query.node,
         }
 

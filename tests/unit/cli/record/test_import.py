@@ -152,6 +152,77 @@ def test_equal_flows_become_one(run: Run) -> None:
     )
 
 
+LONG = {"src": "shop/Deployment/web", "dst": "shop/StatefulSet/db", "port": 5432, "count": 1000}
+
+
+@pytest.mark.parametrize(
+    ("part", "count"),
+    [
+        ((), 1000),
+        (("--since", "2026-01-03T00:00:00Z"), 1000),
+        (("--since", "3d"), 1000),
+        (("--until", "2026-01-03T00:00:00Z"), 1000),
+        (("--since", "2026-01-03T00:00:00Z", "--until", "2026-01-03T00:10:00Z"), 1000),
+        (("--until", "2026-01-01T00:00:00Z"), 0),
+        (("--since", "2026-01-07T00:00:01Z"), 0),
+    ],
+)
+def test_a_flow_counts_whole_in_every_part_of_its_time(run: Run, part: tuple[str, ...], count: int) -> None:
+    """It is not known how its count is spread over its time."""
+    other = {**LONG, "port": 5433, "first_seen": "2026-01-07T00:00:01Z", "last_seen": "2026-01-08T00:00:00Z"}
+    early = {**LONG, "port": 5434, "first_seen": "2025-12-31T00:00:00Z", "last_seen": "2025-12-31T23:59:59Z"}
+    flow = {**LONG, "first_seen": "2026-01-01T00:00:00Z", "last_seen": "2026-01-07T00:00:00Z"}
+    Path("span.jsonl").write_text("".join(json.dumps(item) + "\n" for item in (early, flow, other)))
+    assert run("record", "import", "span.fathom", "--manifests", "manifests", "--flows", "span.jsonl").status == 0
+    got = run("policy", "evaluate", "--policies", "policies", "--recording", "span.fathom", *part)
+    found = {(item := json.loads(line))["flow"]["port"]: item for line in got.out.splitlines()}
+    assert (found[5432]["flow"]["count"] if 5432 in found else 0) == count
+    if count:
+        assert found[5432]["verdict"] == "denied-ingress"
+        times = found[5432]["flow"]["first_seen"], found[5432]["flow"]["last_seen"]
+        assert times == (1767225600, 1767744000)
+    assert ("count whole" in got.err) == bool(part and count)
+
+
+def test_a_flow_that_reaches_into_a_part_is_judged_over_all_of_its_time(run: Run) -> None:
+    """Its address was a pod's that ended before the part begins."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "done", "namespace": "shop", "labels": {"app": "db"}},
+        "spec": {"containers": []},
+        "status": {
+            "podIP": "10.9.9.9",
+            "phase": "Succeeded",
+            "containerStatuses": [{"state": {"terminated": {"finishedAt": "2026-01-24T12:00:00Z"}}}],
+        },
+    }
+    Path("pod.json").write_text(json.dumps(pod))
+    times = {"first_seen": "2026-01-24T00:00:00Z", "last_seen": "2026-01-26T00:00:00Z"}
+    Path("f.jsonl").write_text(json.dumps({**LONG, "dst": "10.9.9.9", **times}))
+    plain = ("--manifests", "manifests", "--manifests", "pod.json", "--flows", "f.jsonl")
+    assert run("record", "import", "a.fathom", *plain).status == 0
+    assert verdicts(run, "--recording", "a.fathom", "--since", "1h") == verdicts(run, *plain)
+    assert verdicts(run, *plain)[0]["verdict"] == "denied-ingress"
+
+
+def test_a_flow_without_times_is_of_every_part(run: Run) -> None:
+    seen = {**LONG, "port": 5433, "first_seen": "2026-01-06T00:00:00Z", "last_seen": "2026-01-06T00:00:00Z"}
+    Path("span.jsonl").write_text("".join(json.dumps(item) + "\n" for item in (LONG, seen)))
+    assert run("record", "import", "span.fathom", "--manifests", "manifests", "--flows", "span.jsonl").status == 0
+    (untimed, _) = verdicts(run, "--recording", "span.fathom", "--since", "2026-01-05T00:00:00Z")
+    assert (untimed["flow"]["port"], untimed["flow"]["count"], untimed["verdict"]) == (5432, 1000, "denied-ingress")
+
+
+def test_a_part_that_begins_within_an_hour_holds_the_sums_of_that_hour(run: Run, url: str) -> None:
+    assert run("record", "export", "all.fathom", "--store", url).status == 0
+    assert told(run, "all.fathom")["sums"]
+    assert told(run, "all.fathom")["facts"] == 0
+    whole, part = (verdicts(run, "--recording", "all.fathom", *more) for more in ((), ("--since", "30m")))
+    assert whole == part
+    assert "count whole" in run("policy", "coverage", "--recording", "all.fathom", "--since", "30m").err
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -275,6 +346,28 @@ def test_flows_beside_recordings_are_refused_and_objects_are_added(run: Run, par
     got = run("record", "import", "new.fathom", parts["all"], "--manifests", "manifests", "--manifests", "more.yaml")
     assert got.status == 0, got.err
     assert told(run, "new.fathom")["endpoints"] == told(run, "all.fathom")["endpoints"] + 1
+
+
+def test_objects_that_a_recording_holds_otherwise_are_told_and_stay_as_they_were(run: Run) -> None:
+    pod: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "w-1", "namespace": "shop", "labels": {"app": "web"}},
+        "spec": {"containers": []},
+    }
+    Path("pod.json").write_text(json.dumps(pod))
+    assert run("record", "import", "old.fathom", "--manifests", "pod.json", "--manifests", "manifests").status == 0
+    again = run("record", "import", "same.fathom", "old.fathom", "--manifests", "pod.json", "--manifests", "manifests")
+    assert (again.status, again.err) == (0, "")
+    pod["metadata"]["labels"]["app"] = "other"
+    Path("pod.json").write_text(json.dumps(pod))
+    got = run("record", "import", "new.fathom", "old.fathom", "--manifests", "pod.json")
+    assert got.status == 0
+    assert got.err == (
+        "fathom: the recordings say something else of what is in the manifests, and what they say is kept:"
+        " Pod shop/w-1\n"
+    )
+    assert told(run, "new.fathom")["endpoints"] == told(run, "old.fathom")["endpoints"]
 
 
 def test_two_of_plain_files_of_the_same_time_are_refused(run: Run) -> None:
