@@ -99,3 +99,13 @@ def test_kept_the_name_that_was_asked_for_goes_with_a_services_outer_address() -
     named = policy("x", f"{{tier: Admin, priority: 1, subject: {subject}, egress: [{rule}]}}", "ClusterNetworkPolicy")
     assert world.see([closed, named], "b/db > 8.8.8.8 TCP/443", name="other.org") == "denied-egress"
     assert world.see([closed, named], "b/db > 8.8.8.8 TCP/443", name="www.example.com") == "unknown"
+
+
+def test_kept_replicas_on_the_hosts_network_are_alike_on_one_node_only() -> None:
+    """One has an address, of the other nothing is known."""
+    known, unknown = (pod(f"b/p{n}", ip, node=at, host=True, labels={}, owner=("StatefulSet", "web")) for n, ip, at in
+                      ((0, "192.168.0.1", "n1"), (4, "", "")))  # fmt: skip
+    world = World(namespace("b"), namespace("c"), known, unknown, pod("c/p1"))
+    outside = "{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}"
+    rules = policy("c/closed", f"{{podSelector: {{}}, policyTypes: [Ingress], ingress: [{{from: [{outside}]}}]}}")
+    assert world.see([rules], "b/StatefulSet/web > c/p1 TCP/9") == "unknown"

@@ -140,12 +140,13 @@ class Finder:
     # -- kinds of endpoints
 
     def _rows(self, rows: Iterable[int], note: int, identity: str) -> list[Candidate]:
-        """Presences as candidates; those of equal profile, kind and (for a workload) replicas are one."""
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        """Presences as candidates; replicas of a workload that are alike (on a host's network: of one node) are one."""
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         table = self._columns
         for row in rows:
-            key = (table["kind"][row], table["profile"][row]) if note == REPLICAS else (row, 0)
-            groups[key].append(row)
+            kind = table["kind"][row]
+            alike = (kind, table["profile"][row], table["node"][row] if kind == HOST_POD else 0)
+            groups[alike if note == REPLICAS else (row,)].append(row)
         return [self._merged(group, note, identity) for group in groups.values()]
 
     def _merged(self, rows: list[int], note: int, identity: str) -> Candidate:
@@ -331,20 +332,23 @@ class Finder:
         return found
 
     def _joined(self, candidates: list[Candidate]) -> list[Candidate]:
-        """Backends that policies cannot tell apart but by address and node become one, where there are many."""
+        """Backends of a workload that policies cannot tell apart but by address and node become one, where there are
+        many."""
         if len(candidates) <= 8:
             return candidates
-        groups: dict[tuple[int, ...], list[Candidate]] = defaultdict(list)
+        groups: dict[tuple[object, ...], list[Candidate]] = defaultdict(list)
         for item in candidates:
-            groups[item.kind, item.profile, item.port, item.since, item.until].append(item)
+            owner = self.index.records.pods[item.pod].workload if item.pod >= 0 else ()
+            groups[item.kind, item.profile, item.port, item.since, item.until, owner].append(item)
         return [group[0] if len(group) == 1 else self._one_of(group) for group in groups.values()]
 
     def _one_of(self, group: list[Candidate]) -> Candidate:
         every = {one for item in group for one in self.index.addresses.values[item.addresses]}
         nodes = {item.node for item in group}
         self.within.append(frozenset(item.identity for item in group))
+        pods = self.index.records.pods
         return replace(
-            group[0],
+            min(group, key=lambda item: pods[item.pod].name if item.pod >= 0 else ""),  # whatever the order of files
             identity=-1,
             addresses=self.index.addresses.number(tuple(sorted(every))),
             node=nodes.pop() if len(nodes) == 1 else -1,
