@@ -117,13 +117,14 @@ def test_a_second_one_on_the_same_data_is_told_and_the_first_goes_on(start: Star
 
 
 def test_two_at_once_on_the_same_ports_do_not_take_one_for_the_other(start: Start) -> None:
-    """Both find the ports free; each then believes its own children alone."""
+    """Both may find the ports free: one claims them, and the other says who has."""
     ups = [start()]
     ups.append(start(ports=ups[0].ports))
     until("one that gave up", lambda: any(up.ended for up in ups))
     for up in ups:
         if up.ended:
-            assert "taken" in up.errors, up.errors
+            assert "is taken by" in up.errors, up.errors
+            assert "(pid " in up.errors
             assert up.children() == {}
         else:
             up.ready()

@@ -11,6 +11,7 @@ import importlib.util
 import os
 import shlex
 import socket
+import struct
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,6 +120,39 @@ def require_free(where: Address, what: str, option: str) -> None:
                 affects="nothing was started",
                 do=f"end that program, or choose another port with {option}",
             ) from error
+
+
+def claim(where: Address, what: str, option: str) -> socket.socket:
+    """Hold ``where``, found free, against another ``fathom up`` that finds it free too: a child takes it only later.
+
+    A name in the abstract namespace of unix(7), which a network namespace has as it has ports. Held until what is
+    returned is closed. Raises FathomError if another one holds it.
+    """
+    name = f"\0fathom up {where}"
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        lock.bind(name)
+        lock.listen()
+    except OSError as error:
+        lock.close()
+        raise FathomError(
+            f"port {where.port} ({what}) is taken by another fathom up{_claimer(name)}",
+            affects="nothing was started",
+            do=f"end that program, or choose another port with {option}",
+        ) from error
+    return lock
+
+
+def _claimer(name: str) -> str:
+    """`` (pid N)`` of who holds a claim, or ``""``."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(0.5)
+        try:
+            asking.connect(name)
+            pid, _, _ = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        except OSError:
+            return ""  # gone meanwhile, or asked by many
+    return f" (pid {pid})"
 
 
 def _holder(port: int) -> str:

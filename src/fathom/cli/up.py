@@ -11,6 +11,7 @@ import shlex
 import signal
 import socket
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from fathom.cli.premises import (
     Address,
     DataDir,
     address,
+    claim,
     require_extension,
     require_free,
     require_root,
@@ -88,9 +90,10 @@ def command(data_dir: Path | None, listen: str, link: str, agent_listen: str, st
     places = ((plan.rest, "REST", "--listen"), (plan.link, "link", "--link"), (plan.agent, "agent", "--agent-listen"))
     if len({where.port for where, *_ in places}) < len(places):
         raise UsageError("two of --listen, --link and --agent-listen have the same port", do="give each its own")
-    with DataDir(plan.data, who):
-        for where, what, option in places:
-            require_free(where, what, option)
+    with DataDir(plan.data, who), ExitStack() as claims:
+        for place in places:
+            require_free(*place)
+            claims.enter_context(claim(*place))
         confine()
         return asyncio.run(_run(plan))
 
