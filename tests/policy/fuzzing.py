@@ -217,7 +217,7 @@ class Judge:
 
     def _keep(self, doc: Doc, doubtful: bool) -> None:
         space = doc["metadata"].get("namespace") or "default"
-        if doc["apiVersion"] not in VERSIONS.get(doc["kind"], ()):
+        if doc.get("apiVersion") not in VERSIONS.get(doc["kind"], ()):
             self._unread(doc)
         elif doc["kind"] not in ("NetworkPolicy", "CiliumNetworkPolicy"):
             self._compare([doc], doubtful)
