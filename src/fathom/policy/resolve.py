@@ -130,8 +130,10 @@ def resolve(flows: Flows, inventory: Inventory, options: Options = DEFAULTS) -> 
     if not (src_table.timeless and dst_table.timeless):
         kept = _together(src_table, src, dst_table, dst, (first[flow], last[flow], flow))
         flow, src, dst = flow[kept], src[kept], dst[kept]
-    position, own = _with_own(finder, (src_table, src), (dst_table, dst))
-    flow, src, dst = flow[position], src[position], dst[position]
+    own = np.zeros(len(flow), bool)
+    if finder.within:
+        position, own = _with_own(finder, (src_table, src), (dst_table, dst))
+        flow, src, dst = flow[position], src[position], dst[position]
     rows = _rows(flows, flow, (src_table, src), (dst_table, dst), own)
     _pick_addresses(flows, rows, index)
     names, sets = _names(flows, rows, index)
